@@ -1,0 +1,1 @@
+"""How long steps and compilation take, on the leaf shapes of real models."""

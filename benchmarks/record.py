@@ -1,0 +1,55 @@
+"""What a record of benchmarks keeps: enough to repeat and to compare, nothing of who ran it."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+
+__all__ = ["environment", "trim"]
+
+PACKAGES = ("rollfast", "jax", "jaxlib", "optax", "numpy")
+FIGURES = ("median", "iqr", "min", "rounds", "iterations")
+
+
+def environment() -> dict[str, Any]:
+    """Return date, versions, and the kind of machine in general words."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": versions,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def trim(document: dict[str, Any], arguments: list[str], root: Path) -> dict[str, Any]:
+    """Return what is kept of a document of pytest-benchmark.
+
+    Args:
+        document: What `--benchmark-json` writes.
+        arguments: Those that pytest was called with.
+        root: Of the repository; taken off every path of the command.
+    """
+    command = " ".join(["python -m pytest", *arguments]).replace(f"{root}{os.sep}", "")
+    return {
+        "command": command,
+        **environment(),
+        "results": [
+            {
+                "case": benchmark["name"],
+                "group": benchmark["group"],
+                **benchmark["extra_info"],
+                **{name: benchmark["stats"][name] for name in FIGURES},
+            }
+            for benchmark in document["benchmarks"]
+        ],
+    }

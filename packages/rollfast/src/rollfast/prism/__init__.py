@@ -1,0 +1,1 @@
+"""PRISM: momentum shaped by the polar factor of itself stacked on its innovation."""

@@ -1,0 +1,361 @@
+"""PRISM as Optax transformations."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rollfast import guards
+from rollfast.linalg.newton_schulz import COEFFICIENTS, Row
+from rollfast.options import check_choice, check_interval, check_positive_or_none
+from rollfast.prism import shaping
+from rollfast.prism.dimension_numbers import (
+    DimensionNumbers,
+    PrismDimensionNumbers,
+    masked_specification,
+    partition_labels,
+    resolve,
+)
+from rollfast.trees.batching import group_by, map_stacks
+from rollfast.trees.matrixize import from_matrices, to_matrices
+from rollfast.trees.precision import copied, in_accumulator_dtype, storage_dtype, to_accumulators
+from rollfast.typing import Array, ArrayLike, DTypeLike, PyTree, ScalarOrSchedule
+
+__all__ = ["ScaleByPrismState", "prism", "scale_by_prism"]
+
+EXACT = "exact"
+MaxAmplitudes = ArrayLike | tuple[ArrayLike, ArrayLike] | None
+
+
+class ScaleByPrismState(NamedTuple):
+    """State of `scale_by_prism`.
+
+    Attributes:
+        count: Steps taken, int32.
+        mu: Momentum, in the structure of the parameters.
+    """
+
+    count: Array
+    mu: PyTree
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """How gradients are averaged over steps, and what of the average is shaped."""
+
+    b1: ArrayLike
+    nesterov: bool
+    shape_nesterov: bool
+    bias_correction: bool
+
+    def __post_init__(self):
+        """Check the options."""
+        check_interval("b1", self.b1, 0, 1, open_high=True)
+
+    def target_and_innovation(
+        self, mu: Array, gradient: Array, count: Array
+    ) -> tuple[Array, Array]:
+        """Return what is shaped, and what it is damped by."""
+        ahead = self.nesterov and self.shape_nesterov
+        if not self.bias_correction:
+            target = shaping.nesterov(mu, gradient, self.b1) if ahead else mu
+            return target, shaping.innovation(gradient, mu)
+        corrected = shaping.corrected_momentum(mu, self.b1, count)
+        innovation = shaping.innovation(gradient, corrected)
+        if not ahead:
+            return corrected, innovation
+        return shaping.corrected_nesterov(mu, gradient, self.b1, count), innovation
+
+
+@dataclass(frozen=True)
+class Shaping:
+    """How matrices are orthogonalized."""
+
+    gamma: ArrayLike
+    iterations: int | Array
+    coefficients: str | Sequence[Row]
+    eps: ArrayLike
+    form: str
+    compute_dtype: DTypeLike | None
+    precision: str | None
+
+    def __post_init__(self):
+        """Check the options."""
+        check_interval("gamma", self.gamma, 0, float("inf"))
+        check_interval("ns_iters", self.iterations, 1, float("inf"))
+        check_interval("eps", self.eps, 0, float("inf"))
+        check_choice("ns_form", self.form, shaping.FORMS)
+        if isinstance(self.coefficients, str):
+            check_choice("ns_coeffs", self.coefficients, [*COEFFICIENTS, EXACT])
+        elif not self.coefficients or any(len(row) != 3 for row in self.coefficients):
+            raise ValueError(
+                f"ns_coeffs={self.coefficients!r} is not allowed; it must be the name of a table "
+                "or a sequence of rows (a, b, c), at least one."
+            )
+
+    def matrix(self, target: Array, innovation: Array) -> Array:
+        """Shape one matrix."""
+        if self.coefficients == EXACT:
+            return shaping.shape_exact(target, innovation, self.gamma)
+        named = isinstance(self.coefficients, str)
+        rows = COEFFICIENTS[self.coefficients] if named else self.coefficients
+        dtype = storage_dtype(target.dtype, self.compute_dtype or target.dtype)
+        with jax.default_matmul_precision(self.precision):
+            shaped = shaping.shape(
+                target.astype(dtype),
+                innovation.astype(dtype),
+                jnp.asarray(self.gamma, jnp.finfo(dtype).dtype),
+                rows,
+                self.iterations,
+                self.eps,
+                self.form,
+            )
+        return shaped.astype(target.dtype)
+
+
+def scale_by_prism(
+    *,
+    b1: ArrayLike = 0.95,
+    gamma: ArrayLike = 1.0,
+    ns_iters: int = 5,
+    nesterov: bool = True,
+    shape_nesterov: bool = True,
+    bias_correction: bool = False,
+    mu_dtype: DTypeLike | None = None,
+    raw_global_grad_clip: ArrayLike | None = None,
+    permissive_spike_protection: bool = True,
+    grad_clip_max_amps: MaxAmplitudes = (2.0, 10.0),
+    axis_name: str | None = None,
+    weight_dimension_numbers: DimensionNumbers = None,
+    ns_coeffs: str | Sequence[Row] = "jordan",
+    ns_form: str = "auto",
+    eps: ArrayLike = 0.0,
+    compute_dtype: DTypeLike | None = None,
+    precision: str | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Shape momentum by the polar factor of itself stacked on its innovation.
+
+    M ← β M + (1-β) G, D = G - M, and the update is the top block of polar([M; γ D]), by
+    Newton–Schulz. It is not scaled by a learning rate, and points along the gradient.
+
+    Args:
+        b1: β, decay of the momentum, in [0, 1).
+        gamma: γ ≥ 0, weight of the innovation; 0 gives Muon.
+        ns_iters: Number of Newton–Schulz iterations.
+        nesterov: Whether to look one step ahead, β M + (1-β) G.
+        shape_nesterov: Whether that is done before the shaping (True) or to its result, as
+            β O + (1-β) G (False).
+        bias_correction: Whether to free the momentum of its start at zero; the innovation is
+            then taken from the corrected momentum.
+        mu_dtype: Dtype in which momentum is kept; float32 at least if None.
+        raw_global_grad_clip: Largest norm over all gradients, or None for any.
+        permissive_spike_protection: Whether gradients above that norm are clipped (True) or
+            the step is skipped, with zero updates and the state as it was (False).
+        grad_clip_max_amps: (largest root mean square, largest modulus) of each updated tensor,
+            the first alone (the second is then 10), or None for no limit.
+        axis_name: Mapped axis over which gradients are sharded, for the norm, or None.
+        weight_dimension_numbers: Which leaves are matrices along which axes: None (leaves of
+            two axes), `PrismDimensionNumbers` for all leaves, a tree of them and None, or a
+            function from parameters to such a tree. Other leaves get their momentum unshaped.
+        ns_coeffs: Coefficients by name (`jordan`, `dion`, `polar_express`,
+            `polar_express_unsafe`, `cubic`), as rows (a, b, c) of which the last is repeated,
+            or `exact` for the polar factor by singular value decomposition.
+        ns_form: `direct`, `gram` or `auto`, see `prism.shaping.shape`.
+        eps: Added to the Frobenius norm before the iteration.
+        compute_dtype: Dtype of the iteration; that of the accumulators if None.
+        precision: Precision of its matrix products, as `jax.default_matmul_precision` takes it.
+
+    Returns:
+        A transformation with `ScaleByPrismState`. A step with a gradient that is not finite
+        returns zero updates and the state as it was.
+
+    Raises:
+        ValueError: An option is out of its range, or dimension numbers do not fit a leaf.
+
+    Source: arXiv 2602.03096v1; deviations in the note.
+    """
+    averaging = Momentum(b1, nesterov, shape_nesterov, bias_correction)
+    method = Shaping(gamma, ns_iters, ns_coeffs, eps, ns_form, compute_dtype, precision)
+    amplitudes = _amplitudes(grad_clip_max_amps)
+
+    def init(params: PyTree) -> ScaleByPrismState:
+        mu = jax.tree.map(jnp.zeros_like, copied(params, mu_dtype))
+        return ScaleByPrismState(jnp.zeros([], jnp.int32), mu)
+
+    def update(
+        updates: PyTree, state: ScaleByPrismState, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, ScaleByPrismState]:
+        del params, extra
+        numbers = resolve(weight_dimension_numbers, updates)
+        gradients, structure = jax.tree.flatten(updates)
+        wide = to_accumulators(gradients)
+        kept = jax.tree.leaves(state.mu)
+        mu = [
+            shaping.momentum(old.astype(g.dtype), g, averaging.b1)
+            for old, g in zip(kept, wide, strict=True)
+        ]
+        count = optax.safe_increment(state.count)
+        pairs = [
+            averaging.target_and_innovation(m, g, count) for m, g in zip(mu, wide, strict=True)
+        ]
+        directions = _shape_leaves(method, pairs, numbers)
+        if nesterov and not shape_nesterov:
+            directions = [
+                shaping.nesterov(o, g, averaging.b1) for o, g in zip(directions, wide, strict=True)
+            ]
+        if amplitudes is not None:
+            directions = [guards.clip_by_tensor_rms(o, *amplitudes) for o in directions]
+        directions = [o.astype(g.dtype) for o, g in zip(directions, gradients, strict=True)]
+        mu = [m.astype(old.dtype) for m, old in zip(mu, kept, strict=True)]
+        return structure.unflatten(directions), ScaleByPrismState(count, structure.unflatten(mu))
+
+    return guards.skip_unsound_steps(
+        optax.GradientTransformationExtraArgs(init, update),
+        max_norm=raw_global_grad_clip,
+        permissive=permissive_spike_protection,
+        axis_name=axis_name,
+    )
+
+
+def _amplitudes(given: MaxAmplitudes) -> tuple[ArrayLike, ArrayLike] | None:
+    if given is None:
+        return None
+    amplitudes = given if isinstance(given, tuple) else (given, 10.0)
+    for amplitude in amplitudes:
+        check_positive_or_none("grad_clip_max_amps", amplitude)
+    return amplitudes
+
+
+def _shape_leaves(
+    method: Shaping,
+    pairs: Sequence[tuple[Array, Array]],
+    numbers: Sequence[PrismDimensionNumbers | None],
+) -> list[Array]:
+    """Shape every leaf that is a matrix; matrices of one shape and dtype share one body."""
+    results = [target for target, _ in pairs]
+    views = {
+        index: tuple(to_matrices(array, *spec.axes()) for array in pairs[index])
+        for index, spec in enumerate(numbers)
+        if spec is not None and results[index].size > 0
+    }
+    positions = list(views)
+    keys = [(views[index][0].shape[1:], views[index][0].dtype) for index in positions]
+    for group in group_by(keys):
+        members = [positions[place] for place in group]
+        shaped = map_stacks(method.matrix, [views[index] for index in members])
+        for index, matrices in zip(members, shaped, strict=True):
+            axes = numbers[index].axes()
+            results[index] = from_matrices(matrices, results[index].shape, *axes)
+    return results
+
+
+def prism(
+    learning_rate: ScalarOrSchedule,
+    *,
+    b1: ArrayLike = 0.95,
+    gamma: ArrayLike = 1.0,
+    weight_decay: ArrayLike = 0.01,
+    weight_decay_mask: PyTree | None = None,
+    ns_iters: int = 5,
+    nesterov: bool = True,
+    shape_nesterov: bool = True,
+    bias_correction: bool = False,
+    grad_clip_max_amps: MaxAmplitudes = (2.0, 10.0),
+    raw_global_grad_clip: ArrayLike | None = None,
+    permissive_spike_protection: bool = True,
+    mu_dtype: DTypeLike | None = None,
+    axis_name: str | None = None,
+    adam_learning_rate: ScalarOrSchedule | None = None,
+    adam_b1: ArrayLike = 0.9,
+    adam_b2: ArrayLike = 0.999,
+    adam_eps: ArrayLike = 1e-8,
+    prism_weight_dimension_numbers: DimensionNumbers = None,
+    ns_coeffs: str | Sequence[Row] = "jordan",
+    ns_form: str = "auto",
+    eps: ArrayLike = 0.0,
+    compute_dtype: DTypeLike | None = None,
+    precision: str | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """Update matrices by PRISM and all other leaves by AdamW.
+
+    W ← W - η (O + λ W), with O from `scale_by_prism`, where its other options are described.
+
+    Args:
+        learning_rate: η, a number or a schedule.
+        b1: As for `scale_by_prism`.
+        gamma: As for `scale_by_prism`.
+        weight_decay: λ, of both branches; multiplied by the learning rate.
+        weight_decay_mask: Tree of booleans, or function of the parameters that returns one:
+            which leaves decay. All if None.
+        ns_iters: As for `scale_by_prism`.
+        nesterov: As for `scale_by_prism`.
+        shape_nesterov: As for `scale_by_prism`.
+        bias_correction: As for `scale_by_prism`.
+        grad_clip_max_amps: As for `scale_by_prism`.
+        raw_global_grad_clip: As for `scale_by_prism`; the norm is that of the leaves of both
+            branches, and so is a skipped step.
+        permissive_spike_protection: As for `scale_by_prism`.
+        mu_dtype: As for `scale_by_prism`, in both branches.
+        axis_name: As for `scale_by_prism`.
+        adam_learning_rate: Learning rate of the other leaves; `learning_rate` if None.
+        adam_b1: Decay of Adam's first moment.
+        adam_b2: Decay of Adam's second moment.
+        adam_eps: Added to Adam's denominator.
+        prism_weight_dimension_numbers: As `weight_dimension_numbers` for `scale_by_prism`;
+            leaves without go to AdamW.
+        ns_coeffs: As for `scale_by_prism`.
+        ns_form: As for `scale_by_prism`.
+        eps: As for `scale_by_prism`.
+        compute_dtype: As for `scale_by_prism`.
+        precision: As for `scale_by_prism`.
+
+    Returns:
+        A transformation; updates have the dtype of the gradients.
+
+    Raises:
+        ValueError: An option is out of its range, or dimension numbers do not fit a leaf.
+
+    Source: arXiv 2602.03096v1; AdamW, arXiv 1711.05101v3, algorithm 2.
+    """
+    check_interval("weight_decay", weight_decay, 0, float("inf"))
+    numbers = prism_weight_dimension_numbers
+    direction = scale_by_prism(
+        b1=b1,
+        gamma=gamma,
+        ns_iters=ns_iters,
+        nesterov=nesterov,
+        shape_nesterov=shape_nesterov,
+        bias_correction=bias_correction,
+        mu_dtype=mu_dtype,
+        grad_clip_max_amps=grad_clip_max_amps,
+        weight_dimension_numbers=masked_specification(numbers),
+        ns_coeffs=ns_coeffs,
+        ns_form=ns_form,
+        eps=eps,
+        compute_dtype=compute_dtype,
+        precision=precision,
+    )
+    adam = optax.scale_by_adam(adam_b1, adam_b2, adam_eps, mu_dtype=mu_dtype)
+    rates = {
+        "prism": learning_rate,
+        "adam": learning_rate if adam_learning_rate is None else adam_learning_rate,
+    }
+    branches = {
+        name: optax.chain(
+            scaling,
+            optax.add_decayed_weights(weight_decay, weight_decay_mask),
+            optax.scale_by_learning_rate(rates[name]),
+        )
+        for name, scaling in (("prism", guards.unguarded(direction)), ("adam", adam))
+    }
+    return guards.skip_unsound_steps(
+        in_accumulator_dtype(
+            optax.partition(branches, lambda params: partition_labels(numbers, params))
+        ),
+        max_norm=raw_global_grad_clip,
+        permissive=permissive_spike_protection,
+        axis_name=axis_name,
+    )

@@ -1,0 +1,1 @@
+"""Schedule-Free: an average of the iterates in place of a decaying learning rate."""

@@ -1,0 +1,1 @@
+"""Trees of leaves: grouping, reshaping and dtypes."""

@@ -1,0 +1,70 @@
+"""Steps of every optimizer on eight devices and on one; prints what differs, as JSON.
+
+A program of its own, because the number of devices is fixed when JAX starts.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.helpers import OPTIMIZERS, Optimizer, gradients, named_leaves, normal  # noqa: E402
+
+LAYOUT = {
+    "rows": PartitionSpec("device", None),
+    "vector": PartitionSpec("device"),
+}
+
+
+def parameters() -> dict[str, jax.Array]:
+    return {"rows": normal(0, 8, 4), "vector": normal(1, 8)}
+
+
+def steps(optimizer: Optimizer, place) -> tuple:
+    """Take two steps; return what they gave and the names of leaves whose sharding changed."""
+    params = place(parameters())
+    state = optimizer.transformation.init(params)
+    carry = params, state
+    update = jax.jit(optimizer.transformation.update)
+    changed = set()
+    for count in range(2):
+        updates, state = update(place(gradients(count, parameters())), state, params)
+        params = optax.apply_updates(params, updates)
+        pairs = zip(named_leaves(carry), jax.tree.leaves((params, state)), strict=True)
+        for (name, before), after in pairs:
+            if before.ndim and not after.sharding.is_equivalent_to(before.sharding, before.ndim):
+                changed.add(f"{name} was {before.sharding} and is {after.sharding}")
+    return (params, state), sorted(changed)
+
+
+def main() -> None:
+    devices = jax.devices()
+    assert len(devices) == 8, devices
+    mesh = Mesh(np.array(devices), ("device",))
+    shardings = {name: NamedSharding(mesh, spec) for name, spec in LAYOUT.items()}
+    found = {}
+    for optimizer in OPTIMIZERS:
+        sharded, changed = steps(optimizer, lambda tree: jax.device_put(tree, shardings))
+        changed += [
+            f"{name} is whole on every device"
+            for name, leaf in named_leaves(sharded)
+            if leaf.ndim and leaf.sharding.is_fully_replicated
+        ]
+        single, _ = steps(optimizer, lambda tree: jax.device_put(tree, devices[0]))
+        errors = [
+            np.max(np.abs(np.asarray(left, float) - np.asarray(right, float)))
+            / max(np.max(np.abs(np.asarray(right, float))), np.finfo(np.float32).tiny)
+            for left, right in zip(jax.tree.leaves(sharded), jax.tree.leaves(single), strict=True)
+        ]
+        error = max(errors) / np.finfo(np.float32).eps
+        found[optimizer.name] = {"resharded": changed, "error_in_eps": float(error)}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The Optax contract: every optimizer inside of Optax's wrappers and JAX's control flow."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+from .helpers import (
+    LEARNING_RATE,
+    assert_close,
+    assert_identical,
+    assert_zero,
+    gradients,
+    kinds,
+    named_leaves,
+    parameters,
+    train,
+    warmed,
+)
+
+# Two compilations of one formula differ by the order of sums and fused products, which five
+# Newton–Schulz iterations, each with a derivative of up to 3.4 at zero, enlarge.
+COMPILATIONS = 200
+
+
+def test_unknown_extra_arguments_are_ignored(optimizer):
+    """Alone, and in a chain, which hands them on."""
+    params = parameters()
+    chained = optax.chain(optax.identity(), optimizer.transformation)
+    extra = {"value": jnp.ones([]), "of_no_use": {"a": 1.0}}
+    got, _ = jax.jit(chained.update)(gradients(0), chained.init(params), params, **extra)
+    state = optimizer.transformation.init(params)
+    want, _ = optimizer.update(gradients(0), state, params)
+    assert_close(got, want, COMPILATIONS)
+
+
+def test_masked(optimizer):
+    params = parameters()
+    masked = optax.masked(optimizer.transformation, {"matrix": True, "vector": False})
+    state = masked.init(params)
+    updates, after = jax.jit(masked.update)(gradients(0), state, params)
+    assert_identical(updates["vector"], gradients(0)["vector"])
+    assert kinds(after) == kinds(state)
+    alone = {"matrix": params["matrix"]}
+    state = optimizer.transformation.init(alone)
+    grads = {"matrix": gradients(0)["matrix"]}
+    want, _ = jax.jit(optimizer.transformation.update)(grads, state, alone)
+    assert_close(updates["matrix"], want["matrix"], COMPILATIONS)
+
+
+def test_partition(optimizer):
+    params = parameters()
+    labels = {"matrix": "ours", "vector": "theirs"}
+    parted = optax.partition({"ours": optimizer.transformation, "theirs": optax.sgd(1.0)}, labels)
+    state = parted.init(params)
+    updates, after = jax.jit(parted.update)(gradients(0), state, params)
+    assert_identical(updates["vector"], -gradients(0)["vector"])
+    assert bool(jnp.any(updates["matrix"] != 0))
+    assert kinds(after) == kinds(state)
+
+
+def test_multi_steps(optimizer):
+    """Two gradients of half a step are one step of their mean, and nothing moves between."""
+    params = parameters()
+    wrapped = optax.MultiSteps(optimizer.transformation, 2)
+    state = wrapped.init(params)
+    step = jax.jit(wrapped.update)
+    updates, between = step(gradients(0), state, params)
+    assert_zero(updates)
+    assert kinds(between) == kinds(state)
+    updates, after = step(gradients(1), between, params)
+    assert kinds(after) == kinds(state)
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, gradients(0), gradients(1))
+    want, _ = optimizer.update(mean, optimizer.transformation.init(params), params)
+    assert_close(updates, want, COMPILATIONS)
+
+
+def rate_of(count: jax.Array) -> jax.Array:
+    return LEARNING_RATE * (1 + count)
+
+
+def test_injected_number_and_schedule(optimizer):
+    """An injected rate does what the number does, can be changed, and may follow a schedule."""
+    params = parameters()
+    injected = optax.inject_hyperparams(optimizer.factory)(learning_rate=LEARNING_RATE)
+    state = injected.init(params)
+    step = jax.jit(injected.update)
+    updates, after = step(gradients(0), state, params)
+    assert kinds(after) == kinds(state)
+    plain = optimizer.transformation.init(params)
+    want, _ = optimizer.update(gradients(0), plain, params)
+    assert_close(updates, want, COMPILATIONS)
+    doubled = state.hyperparams | {"learning_rate": 2 * state.hyperparams["learning_rate"]}
+    updates, _ = step(gradients(0), state._replace(hyperparams=doubled), params)
+    moved = jax.tree.map(lambda leaf, change: leaf + 2 * change, params, want)
+    assert_close(optax.apply_updates(params, updates), moved, 8)
+    assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(want))
+
+    scheduled = optax.inject_hyperparams(optimizer.factory)(learning_rate=rate_of)
+    states = [scheduled.init(params)]
+    step = jax.jit(scheduled.update)
+    for count in range(2):
+        updates, state = step(gradients(count), states[-1], params)
+        states.append(state)
+        assert float(state.hyperparams["learning_rate"]) == pytest.approx(float(rate_of(count)))
+    assert kinds(states[1]) == kinds(states[0])
+
+
+def test_schedule_of_one_value_is_the_number(optimizer):
+    if not optimizer.takes_schedule:
+        pytest.skip("has a schedule of its own, and takes its peak")
+    params = parameters()
+    constant = optimizer.factory(learning_rate=lambda count: jnp.asarray(LEARNING_RATE))
+    got = train(jax.jit(constant.update), params, constant.init(params), range(3))[0]
+    assert_close(got, warmed(optimizer, 3)[0], COMPILATIONS)
+
+
+def test_scan_and_cond(optimizer):
+    """Steps in a scan, each under a cond, are the steps of a loop."""
+    transformation = optimizer.transformation
+    params = parameters()
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(gradients(i) for i in range(3)))
+
+    def body(carry, grads):
+        def step(carry):
+            params, state = carry
+            updates, state = transformation.update(grads, state, params)
+            return optax.apply_updates(params, updates), state
+
+        taken = jax.tree.reduce(jnp.add, jax.tree.map(jnp.sum, grads)) < jnp.inf
+        return jax.lax.cond(taken, step, lambda carry: carry, carry), None
+
+    carry = params, transformation.init(params)
+    got, _ = jax.jit(lambda carry: jax.lax.scan(body, carry, stacked))(carry)
+    assert_close(got, warmed(optimizer, 3), COMPILATIONS)
+
+
+def test_map_params(optimizer):
+    """Optax can tell the leaves of the state that are like parameters from those that are not."""
+    _, state = warmed(optimizer)
+    marked = optax.tree_utils.tree_map_params(
+        optimizer.transformation, lambda _: "like a parameter", state
+    )
+    assert jax.tree.structure(marked) == jax.tree.structure(state)
+    for (name, mark), leaf in zip(named_leaves(marked), jax.tree.leaves(state), strict=True):
+        assert isinstance(mark, str) == (leaf.ndim > 0), name

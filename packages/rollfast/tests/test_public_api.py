@@ -1,0 +1,139 @@
+"""What the package offers, and what it does when it is only imported."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import rollfast
+import rollfast.optim
+from rollfast import prism, scale_by_prism, schedule_free, schedule_free_prism
+
+NAMES = {
+    "PrismDimensionNumbers",
+    "WeightingMode",
+    "get_equinox_prism_spec",
+    "prism",
+    "scale_by_prism",
+    "schedule_free",
+    "schedule_free_adamw",
+    "schedule_free_eval_params",
+    "schedule_free_prism",
+    "schedule_free_sgd",
+    "wsd_schedule",
+}
+# The import path of the original package has the optimizers and nothing else.
+OPTIMIZER_NAMES = NAMES - {
+    "PrismDimensionNumbers",
+    "WeightingMode",
+    "get_equinox_prism_spec",
+    "wsd_schedule",
+}
+# Where the wrapper gives an option of `prism` another name or default, and why.
+RENAMED = {"b1": "prism_b1"}
+OTHER_DEFAULTS = {
+    "weight_decay": "Schedule-Free methods do not decay unless asked",
+    "adam_b1": "the average takes the place of the first moment",
+}
+
+
+def defaults(function) -> dict[str, object]:
+    parameters = inspect.signature(function).parameters.values()
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+
+
+def described(function) -> dict[str, str]:
+    """The arguments that a docstring describes, each with its text in one line."""
+    section = re.search(r"Args:\n(.*?)\n\s*\n", inspect.getdoc(function), re.DOTALL).group(1)
+    entries = re.findall(r"^ {4}(\**\w+): (.*?)(?=^ {4}\S|\Z)", section, re.DOTALL | re.MULTILINE)
+    return {name.lstrip("*"): " ".join(text.split()) for name, text in entries}
+
+
+def test_public_names():
+    assert set(rollfast.__all__) == NAMES
+    assert set(rollfast.optim.__all__) == OPTIMIZER_NAMES
+    assert all(getattr(rollfast.optim, name) is getattr(rollfast, name) for name in OPTIMIZER_NAMES)
+    assert all(inspect.getdoc(getattr(rollfast, name)) for name in NAMES)
+
+
+@pytest.mark.parametrize("name", sorted(OPTIMIZER_NAMES | {"wsd_schedule"}))
+def test_every_argument_is_described(name):
+    function = getattr(rollfast, name)
+    assert list(described(function)) == list(inspect.signature(function).parameters)
+
+
+def test_options_of_scale_by_prism_are_those_of_prism():
+    renamed = {"weight_dimension_numbers": "prism_weight_dimension_numbers"}
+    inner, outer = defaults(scale_by_prism), defaults(prism)
+    texts = described(prism)
+    for name, default in inner.items():
+        assert outer[renamed.get(name, name)] == default, name
+        assert "or `scale_by_prism`" in texts[renamed.get(name, name)], name
+
+
+def test_options_of_prism_and_schedule_free_are_those_of_schedule_free_prism():
+    outer, texts = defaults(schedule_free_prism), described(schedule_free_prism)
+    inherited = {"prism": defaults(prism), "schedule_free": defaults(schedule_free)}
+    inherited["schedule_free"]["sf_b1"] = inherited["schedule_free"].pop("b1")
+    inherited["prism"]["prism_b1"] = inherited["prism"].pop("b1")
+    for source, options in inherited.items():
+        for name, default in options.items():
+            if name == "learning_rate" or name not in outer:
+                continue
+            if name not in OTHER_DEFAULTS and name != "adam_learning_rate":
+                assert outer[name] == default, name
+                assert source in texts[name], name
+    left_out = set(inherited["prism"]) - set(outer)
+    assert all(f"`{name}`" in texts["prism_options"] for name in left_out), left_out
+
+
+def test_options_are_keyword_only():
+    for name in OPTIMIZER_NAMES - {"schedule_free_eval_params"}:
+        parameters = list(inspect.signature(getattr(rollfast, name)).parameters.values())
+        positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+        assert set(positional) <= {"base_optimizer", "learning_rate", "total_steps"}, name
+
+
+def test_import_starts_no_backend():
+    """With a platform that does not exist the import works, and the first array does not."""
+    program = (
+        "import rollfast, rollfast.optim\n"
+        "import jax\n"
+        "try:\n"
+        "    jax.devices()\n"
+        "except RuntimeError:\n"
+        "    print('no backend')\n"
+    )
+    environment = os.environ | {"JAX_PLATFORMS": "no_such_platform"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "no backend"
+
+
+def test_import_does_not_need_equinox():
+    program = (
+        "import sys\n"
+        "sys.modules['equinox'] = None\n"
+        "import rollfast\n"
+        "try:\n"
+        "    rollfast.get_equinox_prism_spec({})\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert "pip install equinox" in done.stdout, done.stderr

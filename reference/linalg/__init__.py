@@ -1,0 +1,3 @@
+"""Polar factors, exact and by polynomial iteration."""
+
+__all__: list[str] = []

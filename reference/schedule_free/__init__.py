@@ -1,0 +1,3 @@
+"""Schedule-Free learning: the three sequences x, y and z."""
+
+__all__: list[str] = []

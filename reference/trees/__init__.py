@@ -1,0 +1,3 @@
+"""Tensors seen as matrices."""
+
+__all__: list[str] = []

@@ -1,0 +1,75 @@
+"""Checks of the limits on gradients and updates."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from verification.case import Case, Invariant, Sample
+from verification.problems import tensors
+
+NAME = "guards"
+
+
+def _updates(rng: np.random.Generator) -> Iterator[Sample]:
+    for index, (label, array) in enumerate(tensors(rng, cheap=True)):
+        size = float(np.sqrt(np.mean(np.abs(array) ** 2)))
+        max_rms, max_abs = ((0.5, 10.0), (2.0, 1.5), (0.4, 0.6))[index % 3]
+        yield Sample(label, (array, max_rms * size, max_abs * size))
+
+
+def _lists(rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
+    for scale in (1.0, 1e-20, 1e20):
+        yield [scale * rng.standard_normal(shape) for shape in ((4, 3), (5,), ())]
+    yield [rng.standard_normal((3, 2)) + 1j * rng.standard_normal((3, 2)), rng.standard_normal(4)]
+
+
+def _global(rng: np.random.Generator) -> Iterator[Sample]:
+    for index, arrays in enumerate(_lists(rng)):
+        entries = np.concatenate([np.ravel(array) for array in arrays])
+        size = float(np.linalg.norm(entries / np.abs(entries).max()) * np.abs(entries).max())
+        size /= np.sqrt(entries.size)
+        limits = ((0.5, 10.0), (2.0, 1.2), (0.4, 0.6), (0.7, 1.0))[index]
+        yield Sample(f"list {index}", (arrays, limits[0] * size, limits[1] * size))
+
+
+def _norms(rng: np.random.Generator) -> Iterator[Sample]:
+    for index, arrays in enumerate(_lists(rng)):
+        yield Sample(f"list {index}", (arrays,))
+
+
+def _spikes(rng: np.random.Generator) -> Iterator[Sample]:
+    del rng
+    for norm in (0.5, 1.0, 3.0, 1e20):
+        for permissive in (True, False):
+            for limit in (1.0, 2.5, None):
+                label = f"norm {norm:g} limit {limit} permissive {permissive}"
+                yield Sample(label, (np.asarray(norm), limit, permissive))
+    for norm in (np.inf, np.nan):
+        yield Sample(f"norm {norm}", (np.asarray(norm), 1.0, True))
+
+
+def _over_limit(result: np.ndarray, sample: Sample, eps: float) -> float:
+    _, _, max_abs = sample.arguments
+    excess = float(np.max(np.abs(result), initial=0.0)) / max_abs - 1
+    return max(0.0, excess) / eps
+
+
+CHECKS = (
+    Case(
+        name=f"{NAME}.clip_by_tensor_rms",
+        samples=_updates,
+        budget=4.0,
+        reason="a sum of squares, a root, a quotient and a product",
+        invariants=(
+            Invariant("modulus within limit", _over_limit, 2.0, "the limit itself is rounded"),
+        ),
+    ),
+    Case(
+        name=f"{NAME}.clip_by_global_rms",
+        samples=_global,
+        budget=4.0,
+        reason="a sum of squares, a root, a quotient and a product",
+    ),
+    Case(name=f"{NAME}.global_norm", samples=_norms, budget=4.0, reason="a sum and a root"),
+    Case(name=f"{NAME}.spike_scale", samples=_spikes, budget=1.0, reason="one quotient"),
+)

@@ -1,0 +1,1 @@
+"""Comparison with other people's packages, where installed: `python -m verification.peers`."""

@@ -1,0 +1,313 @@
+"""A whole optimizer against its reference, step by step."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from verification import compare, registry
+from verification.kernel import cast
+from verification.problems import problem
+from verification.results import FLOAT64, Finding, Result, Verdict
+
+__all__ = ["Field", "Trajectory", "updated_params"]
+
+FORCED, FREE = "teacher-forced", "free-running"
+LEFT_CONTROL = 10.0
+CONTROL_RUNS = 3
+
+
+@dataclass(frozen=True)
+class Field:
+    """One quantity of the state, in both worlds.
+
+    Attributes:
+        name: Field of the reference's state.
+        read: (production state, parameters after the step, updates) -> dict of leaves, or scalar.
+        write: (production state, reference value) -> production state; None if not stored.
+        condition: (leaf of the reference's field) -> amplification that the formula has.
+    """
+
+    name: str
+    read: Callable[[Any, Any, Any], Any]
+    write: Callable[[Any, Any], Any] | None = None
+    condition: Callable[[np.ndarray], float] | None = None
+
+
+def updated_params(state: Any, params: Any, updates: Any) -> Any:
+    """Read the parameters after the step."""
+    del state, updates
+    return params
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trajectory:
+    """An optimizer under test on a problem.
+
+    Attributes:
+        name: Dotted name of both factories.
+        label: Which of several trajectories of one name.
+        problem: Name of the problem.
+        build: From a factory to an optimizer, for both: (factory, is_production) -> optimizer.
+        fields: What is compared after every step.
+        budget: Largest local error of a teacher-forced step at float64, in epsilons.
+        reason: Why that many.
+        growth: Largest free-running error, over that of the control.
+        growth_reason: Why that much.
+        ratio: Largest local error at float32, over that of the control.
+        ratio_reason: Why that much.
+        steps: Steps of a default run; a long one takes ten times as many.
+        spoil: (gradients, step) -> gradients, to put spikes into the stream.
+    """
+
+    name: str
+    problem: str
+    build: Callable[[Callable[..., Any], bool], Any]
+    fields: Sequence[Field]
+    budget: float
+    reason: str
+    label: str = ""
+    growth: float = 8.0
+    growth_reason: str = "production rounds no more than the reference rounded at random"
+    ratio: float = 4.0
+    ratio_reason: str = "production may sum in another order than the control"
+    steps: int = 20
+    free: bool = True
+    dtypes: tuple[str, ...] = (FLOAT64, "float32")
+    spoil: Callable[[dict[str, np.ndarray], int], dict[str, np.ndarray]] | None = None
+
+    @property
+    def title(self) -> str:
+        """What tells this check from others."""
+        return f"{self.name} {self.label} on {self.problem}".replace("  ", " ")
+
+    def run(
+        self, dtype: str, seed: int, *, thorough: bool = True, long: bool = False
+    ) -> list[Result]:
+        """Run teacher-forced and, at float64, free-running."""
+        setup = _Setup.make(self, dtype, seed, self.steps * (10 if long else 1))
+        results = [setup.teacher_forced()]
+        if self.free and thorough and dtype == FLOAT64:
+            results.append(setup.free_running(seed))
+        return results
+
+
+@dataclass
+class _Setup:
+    """Both optimizers, and the reference's states along its own run."""
+
+    trajectory: Trajectory
+    dtype: str
+    eps: float
+    problem: Any
+    reference: Any
+    production: Any
+    update: Callable[..., Any]
+    states: list[dict[str, Any]] = field(default_factory=list)
+    gradients: list[dict[str, np.ndarray]] = field(default_factory=list)
+
+    @classmethod
+    def make(cls, trajectory: Trajectory, dtype: str, seed: int, steps: int) -> "_Setup":
+        import jax
+
+        task = problem(trajectory.problem, seed)
+        reference = trajectory.build(registry.reference(trajectory.name), False)
+        production = trajectory.build(registry.production(trajectory.name), True)
+        setup = cls(
+            trajectory,
+            dtype,
+            compare.epsilon(dtype),
+            task,
+            reference,
+            production,
+            jax.jit(production.update),
+        )
+        state = reference.init(task.initial_parameters())
+        for step in range(steps):
+            gradients = setup.gradients_at(state["params"], step)
+            setup.states.append(state)
+            setup.gradients.append(gradients)
+            state = reference.step(state, gradients)
+        setup.states.append(state)
+        return setup
+
+    def gradients_at(self, params: dict[str, Any], step: int) -> dict[str, np.ndarray]:
+        gradients = self.problem.gradients(params, step)
+        spoil = self.trajectory.spoil
+        return gradients if spoil is None else spoil(gradients, step)
+
+    def teacher_forced(self) -> Result:
+        worst, series, controls = Finding(), [], []
+        template = self.production.init(self._arrays(self.states[0]["params"]))
+        for step, gradients in enumerate(self.gradients):
+            before = _rounded(self.states[step], self.dtype)
+            gradients = cast(gradients, self.dtype)
+            expected, control = self._expected(before, gradients, step)
+            state, params, updates = self._step(self._written(template, before), before, gradients)
+            found, largest, largest_control = Finding(), 0.0, 0.0
+            for item in self.trajectory.fields:
+                actual = item.read(state, params, updates)
+                error = self._compare(item, actual, expected, f"step {step}")
+                largest = max(largest, error.error)
+                if control is not None:
+                    floor = self._compare(item, control[item.name], expected, "").error
+                    largest_control = max(largest_control, floor)
+                    error = Finding(error.error / max(floor, 0.5), error.where)
+                found = found.worse(error)
+            series.append(largest)
+            controls.append(max(largest_control, 0.5))
+            worst = worst.worse(found)
+        return self._result(FORCED, worst, series, controls if self.dtype != FLOAT64 else [])
+
+    def _expected(
+        self, before: dict[str, Any], gradients: dict[str, np.ndarray], step: int
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Return the state after the step in float64, and in low precision also the control's."""
+        if self.dtype == FLOAT64:
+            return self.states[step + 1], None
+        exact = self.reference.step(_rounded(before, FLOAT64), cast(gradients, FLOAT64))
+        return exact, self.reference.step(before, gradients)
+
+    def _step(
+        self, state: Any, before: dict[str, Any], gradients: dict[str, np.ndarray]
+    ) -> tuple[Any, Any, Any]:
+        import optax
+
+        params = self._arrays(before["params"])
+        updates, state = self.update(self._arrays(gradients), state, params)
+        return state, optax.apply_updates(params, updates), updates
+
+    def _written(self, state: Any, reference_state: dict[str, Any]) -> Any:
+        for item in self.trajectory.fields:
+            if item.write is not None:
+                state = item.write(state, reference_state[item.name])
+        return state
+
+    def _arrays(self, tree: dict[str, np.ndarray]) -> Any:
+        import jax.numpy as jnp
+
+        return {name: jnp.asarray(leaf) for name, leaf in cast(tree, self.dtype).items()}
+
+    def _compare(self, item: Field, actual: Any, expected: dict[str, Any], where: str) -> Finding:
+        wanted = expected[item.name]
+        if not isinstance(wanted, dict):
+            error = compare.error_in_eps(actual, wanted, self.eps)
+            return Finding(error, f"{where}; field {item.name}")
+        worst = Finding()
+        for leaf, value in wanted.items():
+            condition = 1.0 if item.condition is None else item.condition(value)
+            error = compare.error_in_eps(actual[leaf], value, self.eps, condition=condition)
+            worst = worst.worse(Finding(error, f"{where}; field {item.name}; leaf {leaf}"))
+        return worst
+
+    def free_running(self, seed: int) -> Result:
+        """Run production on its own states; the control is the reference, rounded at random."""
+        state = self.production.init(self._arrays(self.states[0]["params"]))
+        params = self._arrays(self.states[0]["params"])
+        runs = [np.random.default_rng([seed, run]) for run in range(CONTROL_RUNS)]
+        controls = [_jittered(self.states[0], rng, self.eps) for rng in runs]
+        ratio, series, control_series, left = Finding(), [], [], None
+        floor = self.eps
+        for step in range(len(self.gradients)):
+            wanted = self.states[step + 1]["params"]
+            gradients = self._arrays(self.gradients_at(params, step))
+            state, params, _ = self._step(state, {"params": params}, gradients)
+            for run, control in enumerate(controls):
+                moved = self.reference.step(control, self.gradients_at(control["params"], step))
+                controls[run] = _jittered(moved, runs[run], self.eps)
+            error = _distance(params, wanted)
+            floor = max(floor, *(_distance(control["params"], wanted) for control in controls))
+            series.append(error / self.eps)
+            control_series.append(floor / self.eps)
+            ratio = ratio.worse(Finding(error / floor, f"step {step}; field params"))
+            if left is None and error > LEFT_CONTROL * floor:
+                left = step
+        horizon = "not within the run" if left is None else f"at step {left}"
+        detail = f"leaves {LEFT_CONTROL:g} times the control's error {horizon}"
+        worst = Finding(ratio.error, ratio.where, detail)
+        return self._result(FREE, worst, series, control_series)
+
+    def _result(
+        self, kind: str, worst: Finding, series: list[float], controls: list[float]
+    ) -> Result:
+        in_eps = kind == FORCED and self.dtype == FLOAT64
+        item = self.trajectory
+        reason = item.reason
+        if in_eps:
+            budget = item.budget
+        elif kind == FORCED:
+            budget, reason = item.ratio, item.ratio_reason
+        else:
+            budget, reason = item.growth, item.growth_reason
+        verdict, detail = Verdict.PASS, worst.detail
+        if not worst.error <= budget:
+            verdict = Verdict.FAIL
+        elif in_eps and compare.is_loose(budget, worst.error):
+            verdict = Verdict.MISTRUSTED
+            detail = f"budget {budget:g} is over 16 times the worst error; tighten it"
+        elif in_eps and (still := self._still_fields()):
+            verdict, detail = Verdict.MISTRUSTED, f"{still} never moves on this problem"
+        return Result(
+            name=item.name,
+            kind=kind,
+            dtype=self.dtype,
+            verdict=verdict,
+            error=worst.error,
+            budget=budget,
+            unit="eps" if in_eps else "ratio to control",
+            reason=reason,
+            label=f"{item.label} on {item.problem}".strip(),
+            field=_part(worst.where, "field "),
+            where=worst.where,
+            detail=detail,
+            series=tuple(series),
+            control_series=tuple(controls),
+        )
+
+    def _still_fields(self) -> str:
+        """Name a field that a frozen optimizer would get right, or nothing."""
+        first, last = self.states[0], self.states[-1]
+        for item in self.trajectory.fields:
+            if item.name not in first:
+                continue
+            wanted = last[item.name]
+            pairs = (
+                [(first[item.name][leaf], value) for leaf, value in wanted.items()]
+                if isinstance(wanted, dict)
+                else [(first[item.name], wanted)]
+            )
+            budget = self.trajectory.budget
+            if any(compare.error_in_eps(a, b, self.eps) <= budget for a, b in pairs):
+                return item.name
+        return ""
+
+
+def _part(where: str, prefix: str) -> str:
+    found = [part for part in where.split("; ") if part.startswith(prefix)]
+    return found[0].removeprefix(prefix) if found else ""
+
+
+def _rounded(state: dict[str, Any], dtype: str) -> dict[str, Any]:
+    return {name: cast(value, dtype) for name, value in state.items()}
+
+
+def _jittered(state: dict[str, Any], rng: np.random.Generator, eps: float) -> dict[str, Any]:
+    """Round every array of a state at random, by one epsilon."""
+
+    def jitter(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: jitter(leaf) for name, leaf in value.items()}
+        if isinstance(value, np.ndarray):
+            return value * (1 + eps * rng.uniform(-1, 1, value.shape))
+        return value
+
+    return {name: jitter(value) for name, value in state.items()}
+
+
+def _distance(params: dict[str, Any], wanted: dict[str, np.ndarray]) -> float:
+    difference = [np.asarray(params[leaf]) - value for leaf, value in wanted.items()]
+    joined = np.concatenate([np.ravel(part) for part in difference])
+    return compare.norm(joined) / compare.norm(
+        np.concatenate([np.ravel(value) for value in wanted.values()])
+    )
