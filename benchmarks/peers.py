@@ -150,7 +150,17 @@ def compare(pair: Sequence[Worker], name: str, repetitions: int) -> dict[str, An
 
 def table(results: Sequence[dict[str, Any]]) -> str:
     """Return the results as a table in Markdown."""
-    head = ("case", "compile s", "peer", "step ms", "peer", "ratio", "temp MB", "peer", "differs by")
+    head = (
+        "case",
+        "compile s",
+        "peer",
+        "step ms",
+        "peer",
+        "ratio",
+        "temp MB",
+        "peer",
+        "error",
+    )
     lines = [head, ("---",) + ("---:",) * (len(head) - 1)]
     for result in results:
         sides = (result["ours"], result["peer"])

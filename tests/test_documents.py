@@ -96,11 +96,10 @@ def check_command(words: list[str]) -> None:
             run(["-m", "verification", name, *options], ROOT)
         case ["python", "-m", "verification", name, *_]:
             run(["-m", "verification", name, "--help"], ROOT)
-        case ["pytest" | "python", *options]:
-            options = options[2:] if options[:2] == ["-m", "pytest"] else options
-            arguments = [o for o in options if not o.startswith("-") and "/" in o]
-            assert all((ROOT / name.split("::")[0]).exists() for name in arguments), arguments
-            run(["-m", "pytest", *options, "--collect-only", "-q"], ROOT)
+        case ["python", "-m", "pytest", *options]:
+            # Running tests from a test would repeat them; what they name is there at least.
+            named = [name.split("::")[0] for name in options if "/" in name]
+            assert all((ROOT / name).exists() for name in named), named
         case _:
             pytest.fail("this is no kind of command that the test knows how to check")
 

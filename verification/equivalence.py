@@ -21,8 +21,9 @@ class Equivalence:
         label: The sentence, `left = right`.
         left: From a random generator to a tree of arrays.
         right: From a random generator in the same state to the same tree.
-        budget: Largest error, in epsilons; 0 asks for equal bits.
+        budget: Largest error, in epsilons times the condition; 0 asks for equal bits.
         reason: Why the two must agree, and why within that many.
+        condition: Amplification of rounding that the computation itself has.
         needs_devices: Number of devices without which the check is skipped.
     """
 
@@ -32,6 +33,7 @@ class Equivalence:
     right: Callable[[np.random.Generator], Any]
     budget: float
     reason: str
+    condition: float = 1.0
     dtypes: tuple[str, ...] = (FLOAT64,)
     needs_devices: int = 1
 
@@ -57,7 +59,7 @@ class Equivalence:
             return [self._result(dtype, Verdict.FAIL, Finding(float("inf"), detail=detail))]
         worst, content = Finding(), 0
         for (path, a), b in zip(left, right, strict=True):
-            error = compare.error_in_eps(a, b, compare.epsilon(dtype))
+            error = compare.error_in_eps(a, b, compare.epsilon(dtype), condition=self.condition)
             worst = worst.worse(Finding(error, f"leaf {jax.tree_util.keystr(path)}"))
             content += int(np.count_nonzero(np.asarray(b)))
         if not worst.error <= self.budget:

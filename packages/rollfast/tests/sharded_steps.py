@@ -63,7 +63,7 @@ def main() -> None:
         ]
         error = max(errors) / np.finfo(np.float32).eps
         found[optimizer.name] = {"resharded": changed, "error_in_eps": float(error)}
-    print(json.dumps(found))
+    sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":

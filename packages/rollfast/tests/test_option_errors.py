@@ -68,7 +68,6 @@ WRONG = [
     (of_100_steps, "warmup_fraction", 1.5, "[0, 1]"),
     (wsd, "total_steps", 0, "[1, inf)"),
     (wsd, "decay_fraction", -0.5, "[0, 1]"),
-    (wsd, "decay_fraction", 0.95, "[0, 1]"),
     (wsd, "decay_shape", "cosine", "linear"),
 ]
 

@@ -79,7 +79,7 @@ def test_amplitudes_are_limited():
     assert float(jnp.max(jnp.abs(update))) <= 0.15
 
 
-@pytest.mark.parametrize("axes", [(1, 2), (2, 1), (-2, -1)])
+@pytest.mark.parametrize("axes", [(2, 1), (-2, -1)])
 def test_stacked_layers_are_separate_layers(axes):
     """Axes named in neither list are layers; a scan over them gives what unrolling gives."""
     layers = [normal(seed, 3, 4) for seed in range(5)]

@@ -1,0 +1,149 @@
+"""Command line: run, list, show NAME, faults, report."""
+
+import argparse
+import inspect
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from verification.runner import Options, Task, prepare, run, tasks
+
+FOLDER = Path(__file__).resolve().parent / "report"
+OUTPUT = FOLDER / "latest"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, and return the exit status."""
+    prepare()
+    parser = argparse.ArgumentParser(prog="python -m verification", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run", help="run checks and faults, and write the report")
+    trying = commands.add_parser("faults", help="try the catalogue of wrong versions alone")
+    listing = commands.add_parser("list", help="list the checks")
+    for command in (running, trying, listing):
+        command.add_argument("-k", dest="pattern", default="", help="part of the title")
+    for command in (running, trying):
+        command.add_argument("--seed", type=int, default=0, help="seed of all inputs")
+        command.add_argument("--processes", type=int, default=Options.processes)
+    running.add_argument("--dtype", action="append", choices=Options.dtypes)
+    running.add_argument("--long", action="store_true", help="ten times as many steps")
+    running.add_argument("--no-faults", action="store_true", help="leave out the wrong versions")
+    showing = commands.add_parser("show", help="equation, both sources and last result of a name")
+    showing.add_argument("name")
+    commands.add_parser("report", help="render the report of the last run anew")
+    given = parser.parse_args(arguments)
+    return {
+        "run": _run,
+        "faults": _faults,
+        "list": _list,
+        "show": _show,
+        "report": _report,
+    }[given.command](given)
+
+
+def _run(given: argparse.Namespace) -> int:
+    options = Options(
+        pattern=given.pattern,
+        dtypes=tuple(given.dtype or Options.dtypes),
+        seed=given.seed,
+        long=given.long,
+        faults=not given.no_faults,
+        processes=given.processes,
+    )
+    if not tasks(options):
+        print(f"no check has {given.pattern!r} in its title; see: python -m verification list")
+        return 1
+    return _run_and_report(options, whole=given.pattern == "")
+
+
+def _run_and_report(options: Options, *, whole: bool) -> int:
+    from verification.document import compose
+    from verification.report import render_table, write_report
+
+    results, faults = run(options, _progress)
+    print(file=sys.stderr)
+    command = shlex.join(["python", "-m", "verification", *sys.argv[1:]])
+    document = compose(results, faults, options.seed, command)
+    page = write_report(document, OUTPUT if whole else OUTPUT.with_name("partial"))
+    print(render_table(document))
+    print(f"report: {page}")
+    escaped = [fault for fault in faults if not fault["caught"]]
+    for fault in escaped:
+        print(f"NOT CAUGHT {fault['target']}: {fault['name']} ({fault['source']})")
+        print(f"  python -m verification faults -k {fault['target']}")
+    return int(bool(escaped) or any(result.failed for result in results))
+
+
+def _progress(done: int, total: int, task: Task) -> None:
+    line = f"[{done}/{total}] {task.kind} {task.dtype} {task.title}"
+    if sys.stderr.isatty():
+        print(f"\r\x1b[K{line[:100]}", end="", file=sys.stderr, flush=True)
+    elif done % 20 == 0 or done == total:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _faults(given: argparse.Namespace) -> int:
+    options = Options(pattern=given.pattern, seed=given.seed, processes=given.processes)
+    import verification.runner as runner
+
+    chosen = [task for task in tasks(options) if task.kind == "fault"]
+    escaped = 0
+    for task, outcome in runner.outcomes(chosen, options):
+        escaped += not outcome["caught"]
+        verdict = "caught" if outcome["caught"] else "NOT CAUGHT"
+        print(f"{verdict:10} {task.title} by {outcome['by'] or 'nothing'}", flush=True)
+    print(f"{len(chosen) - escaped} of {len(chosen)} caught")
+    return int(escaped > 0)
+
+
+def _list(given: argparse.Namespace) -> int:
+    for task in tasks(Options(pattern=given.pattern)):
+        print(f"{task.kind:6} {task.dtype:9} {task.title}")
+    return 0
+
+
+def _show(given: argparse.Namespace) -> int:
+    from verification import registry
+
+    names = registry.reference_names()
+    if given.name not in names:
+        print(f"{given.name!r} is not a name; the names are:", *names, sep="\n  ")
+        return 1
+    note = registry.notes().get(given.name)
+    if note:
+        print(f"# {note.path}\n\n{note.text}\n")
+    for title, find in (("reference", registry.reference), ("production", registry.production)):
+        function = find(given.name)
+        print(f"# {title}: {inspect.getsourcefile(function)}\n\n{inspect.getsource(function)}")
+    for result in _last().get("results", []):
+        if result["name"] == given.name:
+            print(
+                f"{result['verdict']:10} {result['kind']} {result['dtype']} {result['label']}: "
+                f"{result['error']} of {result['budget']} {result['unit']} at {result['where']}"
+            )
+    return 0
+
+
+def _last() -> dict[str, Any]:
+    from verification.report import read_report
+
+    path = OUTPUT / "report.json"
+    return read_report(path) if path.exists() else {}
+
+
+def _report(given: argparse.Namespace) -> int:
+    del given
+    from verification.report import render_table, write_report
+
+    document = _last()
+    if not document:
+        print("there is no report yet; run: python -m verification run")
+        return 1
+    print(render_table(document))
+    print(f"report: {write_report(document, OUTPUT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""Sentences about PRISM, and computations that must agree."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from verification.equivalence import Equivalence
+from verification.registry import production
+
+NAME = "prism.prism.scale_by_prism"
+SHAPES = {"a": (6, 4), "b": (6, 4), "c": (4, 6), "d": (6, 4), "e": (5,)}
+GAIN = 485.0
+
+
+def _gradients(rng: np.random.Generator, shapes: dict[str, tuple[int, ...]] | None = None) -> Any:
+    import jax.numpy as jnp
+
+    shapes = SHAPES if shapes is None else shapes
+    return [
+        {leaf: jnp.asarray(rng.standard_normal(shape)) for leaf, shape in shapes.items()}
+        for _ in range(3)
+    ]
+
+
+def _last_update(optimizer: Any, stream: list[Any], jitted: bool = True) -> Any:
+    import jax
+
+    state = optimizer.init(stream[0])
+    update = jax.jit(optimizer.update) if jitted else optimizer.update
+    for gradients in stream:
+        updates, state = update(gradients, state, gradients)
+    return updates, state
+
+
+def _run(jitted: bool = True, **options: Any) -> Callable[[np.random.Generator], Any]:
+    return lambda rng: _last_update(production(NAME)(**options), _gradients(rng), jitted)[0]
+
+
+def _leaf_by_leaf(rng: np.random.Generator) -> Any:
+    stream, found = _gradients(rng), {}
+    for leaf in SHAPES:
+        alone = [{leaf: gradients[leaf]} for gradients in stream]
+        found |= _last_update(production(NAME)(), alone)[0]
+    return found
+
+
+def _stacked(rng: np.random.Generator) -> Any:
+    """Return the update of three layers kept as one array."""
+    import jax.numpy as jnp
+
+    numbers = production("prism.dimension_numbers.PrismDimensionNumbers")(1, 2)
+    stream = _gradients(rng)
+    stacked = [{"abd": jnp.stack([g["a"], g["b"], g["d"]])} for g in stream]
+    optimizer = production(NAME)(weight_dimension_numbers=numbers, grad_clip_max_amps=None)
+    return list(_last_update(optimizer, stacked)[0]["abd"])
+
+
+def _separate(rng: np.random.Generator) -> Any:
+    updates = _last_update(production(NAME)(grad_clip_max_amps=None), _gradients(rng))[0]
+    return [updates[leaf] for leaf in ("a", "b", "d")]
+
+
+def _muon(rng: np.random.Generator) -> Any:
+    """Return Jordan's Muon, of its formula."""
+    rows = production("linalg.newton_schulz.coefficients")("jordan")
+    newton_schulz = production("linalg.newton_schulz.newton_schulz")
+    stream = _gradients(rng)
+    found = {}
+    for leaf, shape in SHAPES.items():
+        mu = np.zeros(shape)
+        for gradients in stream:
+            gradient = np.asarray(gradients[leaf])
+            mu = 0.95 * mu + 0.05 * gradient
+        ahead = 0.95 * mu + 0.05 * gradient
+        found[leaf] = newton_schulz(ahead, rows, 5) if len(shape) == 2 else ahead
+    return found
+
+
+def _real(rng: np.random.Generator) -> Any:
+    """Return the update of the same leaf given as real blocks."""
+    stream = [{"w": _blocks(g["a"] + 1j * g["b"])} for g in _gradients(rng)]
+    optimizer = production(NAME)(grad_clip_max_amps=None, ns_coeffs="exact")
+    return _last_update(optimizer, stream)[0]["w"]
+
+
+def _complex_exact(rng: np.random.Generator) -> Any:
+    stream = [{"w": g["a"] + 1j * g["b"]} for g in _gradients(rng)]
+    optimizer = production(NAME)(grad_clip_max_amps=None, ns_coeffs="exact")
+    return _blocks(_last_update(optimizer, stream)[0]["w"])
+
+
+def _blocks(array: Any) -> Any:
+    import jax.numpy as jnp
+
+    top = jnp.concatenate([array.real, -array.imag], axis=1)
+    return jnp.concatenate([top, jnp.concatenate([array.imag, array.real], axis=1)])
+
+
+def _sharded(is_sharded: bool) -> Callable[[np.random.Generator], Any]:
+    """Return the update with gradients cut over eight devices, or on one."""
+
+    def run(rng: np.random.Generator) -> Any:
+        import jax
+        from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+        stream = _gradients(rng, {"w": (16, 8), "v": (8, 16)})
+        if is_sharded:
+            mesh = Mesh(np.asarray(jax.devices()[:8]), ("model",))
+            rows = NamedSharding(mesh, PartitionSpec("model", None))
+            stream = [jax.tree.map(lambda a: jax.device_put(a, rows), g) for g in stream]
+        return jax.tree.map(np.asarray, _last_update(production(NAME)(), stream)[0])
+
+    return run
+
+
+def _resumed(interrupted: bool) -> Callable[[np.random.Generator], Any]:
+    """Return the update of a run whose state went through the host, or did not."""
+
+    def run(rng: np.random.Generator) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        optimizer, stream = production("prism.prism.prism")(0.01), _gradients(rng)
+        update = jax.jit(optimizer.update)
+        state = optimizer.init(stream[0])
+        for gradients in stream:
+            if interrupted:
+                leaves, structure = jax.tree.flatten(state)
+                saved = [np.asarray(leaf).tobytes() for leaf in leaves]
+                restored = [
+                    jnp.asarray(np.frombuffer(data, leaf.dtype).reshape(leaf.shape))
+                    for data, leaf in zip(saved, leaves, strict=True)
+                ]
+                state = structure.unflatten(restored)
+            updates, state = update(gradients, state, gradients)
+        return updates, state
+
+    return run
+
+
+SAME = "the same operations, which the compiler may fuse into others, amplified by the iteration"
+CHECKS = (
+    Equivalence(
+        name=NAME,
+        label="leaves together = each leaf alone",
+        left=_run(),
+        right=_leaf_by_leaf,
+        budget=0.0,
+        reason="a bucket runs the body that a leaf alone runs: equal bits",
+    ),
+    Equivalence(
+        name=NAME,
+        label="jitted = eager",
+        left=_run(),
+        right=_run(jitted=False),
+        budget=4.0,
+        condition=GAIN,
+        reason=SAME,
+    ),
+    Equivalence(
+        name=NAME,
+        label="Gram form = direct form",
+        left=_run(ns_form="gram"),
+        right=_run(ns_form="direct"),
+        budget=4.0,
+        condition=GAIN,
+        reason="equal but for rounding, amplified by the slope of the iteration at zero",
+    ),
+    Equivalence(
+        name=NAME,
+        label="stacked layers = separate layers",
+        left=_stacked,
+        right=_separate,
+        budget=4.0,
+        condition=GAIN,
+        reason=SAME,
+    ),
+    Equivalence(
+        name=NAME,
+        label="γ = 0 is Muon",
+        left=_run(gamma=0.0, grad_clip_max_amps=None),
+        right=_muon,
+        budget=4.0,
+        condition=GAIN,
+        reason="Jordan's Muon of its formula, with the direct iteration",
+    ),
+    Equivalence(
+        name=NAME,
+        label="complex = twice as large and real",
+        left=_complex_exact,
+        right=_real,
+        budget=16.0,
+        reason="the polar factor commutes with the embedding; σ₁/σᵣ of some tens",
+    ),
+    Equivalence(
+        name=NAME,
+        label="eight devices = one",
+        left=_sharded(True),
+        right=_sharded(False),
+        budget=4.0,
+        condition=GAIN,
+        reason="products are summed in another order, amplified",
+        needs_devices=8,
+    ),
+    Equivalence(
+        name="prism.prism.prism",
+        label="resumed = uninterrupted",
+        left=_resumed(True),
+        right=_resumed(False),
+        budget=0.0,
+        reason="the state holds everything: equal bits",
+    ),
+)

@@ -1,0 +1,78 @@
+"""Putting results together into the document that the report is made of."""
+
+import datetime
+import importlib.metadata
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from verification import registry
+from verification.results import Result, Verdict
+
+__all__ = ["SCHEMA", "compose"]
+
+SCHEMA = 1
+PACKAGES = ("jax", "jaxlib", "optax", "numpy", "scipy")
+
+
+def compose(
+    results: Sequence[Result], faults: Sequence[dict[str, Any]], seed: int, command: str
+) -> dict[str, Any]:
+    """Return the document of a run.
+
+    Args:
+        results: Results of all checks.
+        faults: Outcome of every fault tried.
+        seed: Seed of the inputs.
+        command: What was typed.
+    """
+    counts = Counter(result.verdict for result in results)
+    shown = {result.name for result in results} | {fault["target"] for fault in faults}
+    return {
+        "schema": SCHEMA,
+        "summary": {
+            "passed": counts[Verdict.PASS],
+            "failed": counts[Verdict.FAIL],
+            "mistrusted": counts[Verdict.MISTRUSTED],
+            "skipped": counts[Verdict.SKIPPED],
+            "faults_caught": sum(fault["caught"] for fault in faults),
+            "faults_total": len(faults),
+        },
+        "versions": _versions(),
+        "device": _device(),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "seed": seed,
+        "command": command,
+        "names": [_name(name) for name in registry.reference_names() if name in shown],
+        "results": [result.as_dict() for result in results],
+        "faults": list(faults),
+        "reproductions": [],
+    }
+
+
+def _versions() -> dict[str, str]:
+    from rollfast import __version__
+
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **found, "rollfast": __version__}
+
+
+def _device() -> str:
+    import jax
+
+    device = jax.devices()[0]
+    return f"{device.platform} ({device.device_kind}, {platform.machine()})"
+
+
+def _name(name: str) -> dict[str, str]:
+    path = name.rpartition(".")[0].replace(".", "/") + ".py"
+    note = registry.notes().get(name)
+    return {
+        "name": name,
+        "reference": f"reference/{path}",
+        "production": f"packages/rollfast/src/rollfast/{path}",
+        "note": note.path if note else "",
+        "equation": note.equation if note else "",
+        "source": note.source if note else "",
+    }
