@@ -23,13 +23,13 @@ def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, A
 def describe(benchmark: Any) -> Callable[..., None]:
     """Return a function that writes what was timed into the record."""
 
-    def write(model: shapes.Model, **facts: Any) -> None:
-        sizes = [int(np.prod(shape)) for shape in model.leaves.values()]
+    def write(leaves: shapes.Model, /, **facts: Any) -> None:
+        sizes = [int(np.prod(shape)) for shape in leaves.leaves.values()]
         benchmark.extra_info.update(
             device=jax.devices()[0].device_kind,
             dtype="float32",
-            leaves=len(sizes),
-            parameters=sum(sizes),
+            leaf_count=len(sizes),
+            parameter_count=sum(sizes),
             **facts,
         )
 

@@ -2,27 +2,27 @@
 
 import os
 import platform
+import shlex
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
+import jaxlib
+import numpy as np
+import optax
+import rollfast
 
 __all__ = ["environment", "trim"]
 
-PACKAGES = ("rollfast", "jax", "jaxlib", "optax", "numpy")
 FIGURES = ("median", "iqr", "min", "rounds", "iterations")
 
 
 def environment() -> dict[str, Any]:
     """Return date, versions, and the kind of machine in general words."""
+    modules = (rollfast, jax, jaxlib, optax, np)
     versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = "not installed"
+    versions.update({module.__name__: module.__version__ for module in modules})
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "versions": versions,
@@ -39,7 +39,7 @@ def trim(document: dict[str, Any], arguments: list[str], root: Path) -> dict[str
         arguments: Those that pytest was called with.
         root: Of the repository; taken off every path of the command.
     """
-    command = " ".join(["python -m pytest", *arguments]).replace(f"{root}{os.sep}", "")
+    command = shlex.join(["python", "-m", "pytest", *arguments]).replace(f"{root}{os.sep}", "")
     return {
         "command": command,
         **environment(),

@@ -19,7 +19,7 @@ def _updates(rng: np.random.Generator) -> Iterator[Sample]:
 
 def _lists(rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
     for scale in (1.0, 1e-20, 1e20):
-        yield [scale * rng.standard_normal(shape) for shape in ((4, 3), (5,), ())]
+        yield [np.asarray(scale * rng.standard_normal(shape)) for shape in ((4, 3), (5,), ())]
     yield [rng.standard_normal((3, 2)) + 1j * rng.standard_normal((3, 2)), rng.standard_normal(4)]
 
 

@@ -103,6 +103,15 @@ def test_any_optimizer_can_be_guarded():
         assert_identical(after, state)
 
 
+def test_extra_arguments_reach_the_guarded_optimizer():
+    def update(updates, state, params=None, *, factor):
+        return jax.tree.map(lambda leaf: factor * leaf, updates), state
+
+    inner = optax.GradientTransformationExtraArgs(lambda params: (), update)
+    updates, _ = guards.skip_unsound_steps(inner).update(jnp.ones(2), (), factor=3.0)
+    np.testing.assert_array_equal(updates, 3.0)
+
+
 def test_guard_without_a_limit_is_lifted_inside_another():
     inner = optax.with_extra_args_support(optax.sgd(0.1))
     plain, limited = (

@@ -85,6 +85,15 @@ def test_segments_hold_all_rows_in_order(name):
         assert [segment.last for segment in plan] == [False] * (len(plan) - 1) + [True]
 
 
+def test_rounding_in_the_gram_matrix_stays_below_a_percent():
+    """Before its last row a segment has grown by the product of a², at most 0.01 / eps."""
+    for name in ("jordan", "dion", "polar_express"):
+        for epsilon in (EPS, 2.0**-10, 2.0**-13):
+            for segment in segments(coefficients(name), 9, epsilon):
+                growth = np.prod([row[0] ** 2 for row in segment.rows[:-1]])
+                assert growth <= 0.01 / epsilon
+
+
 def test_coarser_numbers_restart_sooner():
     assert len(segments(JORDAN, 5, 2.0**-8)) > len(segments(JORDAN, 5, EPS))
 

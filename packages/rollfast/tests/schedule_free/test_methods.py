@@ -30,6 +30,16 @@ def test_innovation_has_an_effect():
         assert not np.allclose(with_it["matrix"], without["matrix"], rtol=1e-3)
 
 
+def test_averaging_takes_the_place_of_nesterov():
+    """The momentum of the base optimizer does not look ahead unless asked to."""
+    default, asked_not, asked = (
+        trained(schedule_free_prism(0.1, 10, **options))[0]["matrix"]
+        for options in ({}, {"nesterov": False}, {"nesterov": True})
+    )
+    np.testing.assert_array_equal(default, asked_not)
+    assert not np.allclose(default, asked, rtol=1e-3)
+
+
 @pytest.mark.parametrize("numbers", [{}, {"weight_decay": 0.1, "adam_learning_rate": 0.2}], ids=str)
 def test_options_of_prism_can_be_injected(numbers):
     """Built by `inject_hyperparams` it does what it does when built from numbers."""

@@ -1,0 +1,1 @@
+"""Notes on the papers: equations, symbols, sources, and what we do otherwise."""
