@@ -11,6 +11,7 @@ import jax
 import jaxlib
 import numpy as np
 import optax
+
 import rollfast
 
 __all__ = ["environment", "trim"]

@@ -189,7 +189,7 @@ class Case:
         """Say why these inputs could not convict a wrong function, or nothing."""
         _, truth = self._functions()
         expected = [truth(*sample.arguments, **sample.options) for sample in samples]
-        entries = np.concatenate([np.ravel(a) for e in expected for a in _as_list(e)] or [[]])
+        entries = np.concatenate([np.ravel(a) for e in expected for a in [*_as_list(e), []]])
         if entries.size == 0 or np.count_nonzero(entries) < entries.size / 2:
             return "more than half of what the reference returns is zero"
         pairs = list(zip(samples, expected, strict=True))

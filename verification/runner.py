@@ -157,6 +157,7 @@ def run(
 
 
 def outcomes(todo: Sequence[Task], options: Options) -> Iterator[tuple[Task, Any]]:
+    """Yield (task, what it left) as tasks end."""
     prepare()
     if options.processes <= 1 or len(todo) <= 2:
         for task in todo:

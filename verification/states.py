@@ -39,16 +39,19 @@ def stored(
 
     def write(state: Any, value: Any) -> Any:
         old = optax.tree.get(state, wanted, filtering=here)
-        if isinstance(value, dict):
-            new = {
-                leaf: jnp.asarray(value[leaf], kept.dtype) if hasattr(kept, "dtype") else kept
-                for leaf, kept in old.items()
-            }
-        else:
-            new = jnp.asarray(value, old.dtype)
-        return optax.tree.set(state, here, **{wanted: new})
+        return optax.tree.set(state, here, **{wanted: _replaced(old, value)})
 
     return Field(name, read, write, condition)
+
+
+def _replaced(old: Any, value: Any) -> Any:
+    """Return a value of the reference in the dtypes, and with the masked leaves, of the old one."""
+    if not isinstance(value, dict):
+        return jnp.asarray(value, old.dtype)
+    return {
+        leaf: jnp.asarray(value[leaf], kept.dtype) if hasattr(kept, "dtype") else kept
+        for leaf, kept in old.items()
+    }
 
 
 def counters(name: str, *production_names: str) -> Field:

@@ -33,5 +33,6 @@ class Fault:
         return self.module or self.target.rpartition(".")[0]
 
 
-def slip(target: str, name: str, old: str, new: str, **more: object) -> Fault:
-    return Fault(name, target, old, new, **{"source": "a slip of the pen", **more})
+def slip(target: str, name: str, old: str, new: str, module: str = "") -> Fault:
+    """Return a wrong version that was not seen anywhere, but is easily made."""
+    return Fault(name, target, old, new, "a slip of the pen", module=module)

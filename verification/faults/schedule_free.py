@@ -71,10 +71,10 @@ SCHEDULE_FREE = (
     slip(
         WRAPPER,
         "average of the gradient points",
-        "average, cast_like(x, y), moved",
-        "average, cast_like(x, y), y",
+        "sequences.average, cast_like(x, y), moved",
+        "sequences.average, cast_like(x, y), y",
     ),
-    slip(f"{SEQUENCES}.iterate_update", "update to the old z", "(z + step - y)", "(z - y)"),
+    slip(f"{SEQUENCES}.iterate_update", "update to the old z", "(step + (z - y))", "(z - y)"),
     slip(
         f"{SEQUENCES}.iterate_update",
         "update without the factor 1 - c",
@@ -127,8 +127,8 @@ SCHEDULE_FREE = (
     Fault(
         "bias correction without its root",
         ADAMW,
-        "jnp.sqrt(1 - b2 ** jnp.asarray(count + 1, jnp.result_type(float)))",
-        "(1 - b2 ** jnp.asarray(count + 1, jnp.result_type(float)))",
+        "jnp.sqrt(1 - b2 ** jnp.asarray(count + 1, scalar_dtype()))",
+        "(1 - b2 ** jnp.asarray(count + 1, scalar_dtype()))",
         "pytorch_optimizer 351",
     ),
     Fault(
@@ -141,15 +141,17 @@ SCHEDULE_FREE = (
     Fault(
         "warmup from zero",
         SGD,
-        "steps = jnp.asarray(count + 1, jnp.result_type(float))",
-        "steps = jnp.asarray(count, jnp.result_type(float))",
+        "steps = jnp.asarray(count + 1, scalar_dtype())",
+        "steps = jnp.asarray(count, scalar_dtype())",
         "optax 0.2.8 schedule_free_sgd(warmup_steps=…)",
     ),
     Fault(
         "decay coupled to the gradient's scaling",
         ADAMW,
-        "        optax.add_decayed_weights(weight_decay),\n        optax.scale_by_learning_rate(rate),",
-        "        optax.scale_by_learning_rate(rate),\n        optax.add_decayed_weights(weight_decay),",
+        "        optax.add_decayed_weights(weight_decay),\n"
+        "        optax.scale_by_learning_rate(rate),",
+        "        optax.scale_by_learning_rate(rate),\n"
+        "        optax.add_decayed_weights(weight_decay),",
         "Odyssey 5674, PyTorch 38853: decay not multiplied by the rate",
     ),
     Fault(

@@ -2,7 +2,6 @@
 
 from verification.faults.fault import Fault, slip
 
-
 SUPPORT = (
     slip(
         "trees.matrixize.to_matrices",

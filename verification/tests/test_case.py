@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+
 from verification import registry
 from verification.case import Case, Invariant, Sample
 from verification.results import Verdict

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from verification import __main__ as command_line
 from verification.cases import all_checks
 from verification.runner import Options, tasks

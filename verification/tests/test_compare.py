@@ -5,6 +5,7 @@ import math
 import ml_dtypes
 import numpy as np
 import pytest
+
 from verification import compare
 
 EPS = compare.epsilon("float64")

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+
 from verification.cases import all_checks
 from verification.conviction import by_relevance, convict, edited
 from verification.equivalence import Equivalence

@@ -5,6 +5,7 @@ import importlib
 import inspect
 
 import pytest
+
 from verification import registry
 from verification.case import Case
 from verification.cases import all_checks

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import optax
 import pytest
+
 from reference.optimizer import Optimizer
 from verification import registry
 from verification.results import Verdict

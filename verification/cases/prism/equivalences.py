@@ -38,7 +38,8 @@ def _run(jitted: bool = True, **options: Any) -> Callable[[np.random.Generator],
 
 
 def _leaf_by_leaf(rng: np.random.Generator) -> Any:
-    stream, found = _gradients(rng), {}
+    stream = _gradients(rng)
+    found: dict[str, Any] = {}
     for leaf in SHAPES:
         alone = [{leaf: gradients[leaf]} for gradients in stream]
         found |= _last_update(production(NAME)(), alone)[0]
@@ -139,6 +140,62 @@ def _resumed(interrupted: bool) -> Callable[[np.random.Generator], Any]:
     return run
 
 
+def _counted(height: int, width: int, table: str, iterations: int) -> list[float]:
+    """Return the flops of the products of both forms, counted in what is traced."""
+    import jax
+    import jax.numpy as jnp
+
+    rows = production("linalg.newton_schulz.coefficients")(table)
+    block = jnp.zeros((height, width), jnp.float32)
+
+    def flops(form: str) -> float:
+        shape = production("prism.shaping.shape")
+        traced = jax.make_jaxpr(lambda t, d: shape(t, d, 1.0, rows, iterations, 0.0, form))
+        return sum(map(_product_flops, traced(block, block).jaxpr.eqns))
+
+    return [flops("direct"), flops("gram")]
+
+
+def _product_flops(equation: Any) -> float:
+    if equation.primitive.name == "dot_general":
+        (left_axes, _), _ = equation.params["dimension_numbers"]
+        left, out = equation.invars[0].aval, equation.outvars[0].aval
+        return 2.0 * np.prod(out.shape) * np.prod([left.shape[axis] for axis in left_axes])
+    inner = equation.params.get("jaxpr")
+    return sum(map(_product_flops, inner.jaxpr.eqns)) if inner is not None else 0.0
+
+
+def _modelled(height: int, width: int, table: str, iterations: int) -> list[float]:
+    """Return the flops by which the form is chosen."""
+    rows = production("linalg.newton_schulz.coefficients")(table)
+    plan = production("linalg.gram_newton_schulz.segments")(rows, iterations, 2.0**-23)
+    direct = production("linalg.gram_newton_schulz.direct_flops")(height, width, iterations)
+    return [direct, production("linalg.gram_newton_schulz.gram_flops")(height, width, plan)]
+
+
+def _chosen(height: int, width: int) -> list[float]:
+    """Return the flops of what `auto` runs."""
+    import jax
+    import jax.numpy as jnp
+
+    rows = production("linalg.newton_schulz.coefficients")("jordan")
+    shape = production("prism.shaping.shape")
+    block = jnp.zeros((height, width), jnp.float32)
+    traced = jax.make_jaxpr(lambda t, d: shape(t, d, 1.0, rows, 5))(block, block)
+    return [sum(map(_product_flops, traced.jaxpr.eqns))]
+
+
+# Tall, square, wide, and very wide; few iterations, and enough for a restart.
+COUNTED = [
+    (48, 12, "jordan", 5),
+    (16, 16, "jordan", 5),
+    (16, 24, "polar_express", 6),
+    (8, 40, "dion", 3),
+    (12, 40, "jordan", 8),
+    (40, 12, "jordan", 8),
+]
+CHOICES = [(48, 12), (16, 16), (8, 16), (8, 40)]
+
 SAME = "the same operations, which the compiler may fuse into others, amplified by the iteration"
 CHECKS = (
     Equivalence(
@@ -202,6 +259,22 @@ CHECKS = (
         condition=GAIN,
         reason="products are summed in another order, amplified",
         needs_devices=8,
+    ),
+    Equivalence(
+        name="prism.shaping.shape",
+        label="flops that are modelled = flops that are traced",
+        left=lambda rng: [_modelled(*layout) for layout in COUNTED],
+        right=lambda rng: [_counted(*layout) for layout in COUNTED],
+        budget=0.0,
+        reason="whole numbers far below 2⁵³",
+    ),
+    Equivalence(
+        name="prism.shaping.shape",
+        label="flops of the form chosen = the fewer of both",
+        left=lambda rng: [_chosen(*layout) for layout in CHOICES],
+        right=lambda rng: [[min(_counted(*layout, "jordan", 5))] for layout in CHOICES],
+        budget=0.0,
+        reason="whole numbers far below 2⁵³",
     ),
     Equivalence(
         name="prism.prism.prism",

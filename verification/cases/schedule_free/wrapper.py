@@ -7,7 +7,7 @@ import numpy as np
 
 from verification.equivalence import Equivalence
 from verification.problems import problem
-from verification.registry import production, reference
+from verification.registry import production
 from verification.states import counters, stored
 from verification.trajectory import Field, Trajectory, updated_params
 

@@ -9,18 +9,19 @@ import jax.numpy as jnp
 import optax
 
 from rollfast.options import check_positive_or_none
-from rollfast.typing import Array, ArrayLike, PyTree, accumulator_dtype
+from rollfast.typing import Array, Number, PyTree, accumulator_dtype
 
 __all__ = [
     "clip_by_global_rms",
     "clip_by_tensor_rms",
     "global_norm",
+    "limit_to_squares",
     "skip_unsound_steps",
     "spike_scale",
 ]
 
 
-def clip_by_tensor_rms(update: Array, max_rms: ArrayLike, max_abs: ArrayLike) -> Array:
+def clip_by_tensor_rms(update: Array, max_rms: Number, max_abs: Number) -> Array:
     """Limit the root mean square of a tensor, then the modulus of each of its entries.
 
     u ← u · min(1, max_rms / rms(u)), then |uᵢ| ≤ max_abs.
@@ -38,9 +39,7 @@ def clip_by_tensor_rms(update: Array, max_rms: ArrayLike, max_abs: ArrayLike) ->
     return clip_by_global_rms([update], max_rms, max_abs)[0]
 
 
-def clip_by_global_rms(
-    updates: Sequence[Array], max_rms: ArrayLike, max_abs: ArrayLike
-) -> list[Array]:
+def clip_by_global_rms(updates: Sequence[Array], max_rms: Number, max_abs: Number) -> list[Array]:
     """Limit the root mean square over all entries of all leaves, then each entry's modulus.
 
     Args:
@@ -57,14 +56,14 @@ def clip_by_global_rms(
     return [_limit_modulus(update, factor, max_abs) for update in updates]
 
 
-def _limit_modulus(update: Array, factor: Array, max_abs: ArrayLike) -> Array:
+def _limit_modulus(update: Array, factor: Array, max_abs: Number) -> Array:
     wide = update.astype(accumulator_dtype(update.dtype))
     scaled = wide * factor.astype(jnp.finfo(wide.dtype).dtype)
     if jnp.iscomplexobj(scaled):
         modulus = jnp.abs(scaled)
         limited = scaled * jnp.minimum(1, max_abs / jnp.where(modulus > 0, modulus, 1))
     else:
-        limited = jnp.clip(scaled, -max_abs, max_abs)
+        limited = jnp.clip(scaled, -jnp.asarray(max_abs), max_abs)
     return limited.astype(update.dtype)
 
 
@@ -91,7 +90,7 @@ def global_norm(gradients: Sequence[Array], axis_name: str | None = None) -> Arr
     return unit * jnp.sqrt(squares)
 
 
-def spike_scale(norm: Array, max_norm: ArrayLike | None, permissive: bool) -> Array:
+def spike_scale(norm: Array, max_norm: Number | None, permissive: bool) -> Array:
     """Return the factor on all gradients of a step; zero says that the step is not taken.
 
     One up to `max_norm`; above, max_norm / norm if permissive, else zero. Zero if the norm is
@@ -112,12 +111,25 @@ def spike_scale(norm: Array, max_norm: ArrayLike | None, permissive: bool) -> Ar
     return jnp.where(jnp.isfinite(norm), scale, 0.0).astype(norm.dtype)
 
 
+def limit_to_squares() -> optax.GradientTransformation:
+    """Limit the modulus of every entry so that its square, and a sum of a few, stay finite.
+
+    A second moment that has once become infinite stays so, and its leaf never moves again.
+    """
+
+    def limit(gradient: Array) -> Array:
+        largest = jnp.sqrt(jnp.finfo(gradient.dtype).max) / 2
+        return _limit_modulus(gradient, jnp.ones_like(largest), largest)
+
+    return optax.stateless(lambda updates, params: jax.tree.map(limit, updates))
+
+
 @dataclass(frozen=True, eq=False)
 class GuardedUpdate:
     """The update function of `skip_unsound_steps`, which knows what it protects."""
 
     inner: optax.GradientTransformationExtraArgs
-    max_norm: ArrayLike | None
+    max_norm: Number | None
     permissive: bool
     axis_name: str | None
 
@@ -143,7 +155,7 @@ class GuardedUpdate:
 def skip_unsound_steps(
     inner: optax.GradientTransformation,
     *,
-    max_norm: ArrayLike | None = None,
+    max_norm: Number | None = None,
     permissive: bool = True,
     axis_name: str | None = None,
 ) -> optax.GradientTransformationExtraArgs:

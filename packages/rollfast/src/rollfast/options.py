@@ -5,12 +5,14 @@ A value that is traced (an injected hyperparameter) cannot be compared in Python
 
 import math
 from collections.abc import Collection
-from numbers import Real
+from numbers import Integral, Real
 
-__all__ = ["check_choice", "check_interval", "check_positive_or_none"]
+__all__ = ["check_choice", "check_count", "check_interval", "check_positive_or_none"]
 
 
-def check_interval(name: str, value: object, low: float, high: float, *, open_high: bool = False):
+def check_interval(
+    name: str, value: object, low: float, high: float, *, open_high: bool = False
+) -> None:
     """Raise unless a number lies in [low, high], or [low, high) with `open_high`.
 
     Args:
@@ -25,7 +27,8 @@ def check_interval(name: str, value: object, low: float, high: float, *, open_hi
     """
     if not isinstance(value, Real):
         return
-    inside = low <= value < high if open_high else low <= value <= high
+    number = float(value)
+    inside = low <= number < high if open_high else low <= number <= high
     if not inside:
         bracket = ")" if open_high or math.isinf(high) else "]"
         raise ValueError(
@@ -33,7 +36,7 @@ def check_interval(name: str, value: object, low: float, high: float, *, open_hi
         )
 
 
-def check_positive_or_none(name: str, value: object):
+def check_positive_or_none(name: str, value: object) -> None:
     """Raise unless a number is greater than zero; None means off and passes.
 
     Args:
@@ -43,11 +46,25 @@ def check_positive_or_none(name: str, value: object):
     Raises:
         ValueError: The number is zero, negative or not a number.
     """
-    if isinstance(value, Real) and not value > 0:
+    if isinstance(value, Real) and not float(value) > 0:
         raise ValueError(f"{name}={value!r} is not allowed; it must be positive, or None for off.")
 
 
-def check_choice(name: str, value: object, choices: Collection[str]):
+def check_count(name: str, value: object) -> None:
+    """Raise unless a number is a whole one, of at least one.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: What was given; anything but a Python number passes unchecked.
+
+    Raises:
+        ValueError: The number is not whole, or below one.
+    """
+    if isinstance(value, Real) and not (isinstance(value, Integral) and int(value) >= 1):
+        raise ValueError(f"{name}={value!r} is not allowed; it must be a whole number from 1.")
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Raise unless `value` is one of the named rows of a table.
 
     Args:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 
 from rollfast.options import check_choice, check_interval
-from rollfast.typing import Array, ArrayLike, scalar_dtype
+from rollfast.typing import Array, ArrayLike, Number, scalar_dtype
 
 __all__ = ["wsd_schedule"]
 
@@ -18,7 +18,7 @@ DECAY_SHAPES = {
 
 
 def wsd_schedule(
-    peak_lr: ArrayLike,
+    peak_lr: Number,
     total_steps: int,
     warmup_fraction: float = 0.1,
     decay_fraction: float = 0.1,
@@ -66,5 +66,5 @@ def wsd_schedule(
     return schedule
 
 
-def _floor(number: ArrayLike) -> ArrayLike:
+def _floor(number: Number) -> Number:
     return math.floor(number) if isinstance(number, float | int) else jnp.floor(number)

@@ -10,12 +10,15 @@ from jax.typing import ArrayLike, DTypeLike
 
 Array = jax.Array
 PyTree = Any
-ScalarOrSchedule = float | jax.Array | Callable[[ArrayLike], ArrayLike]
+# A scalar that may be a hyperparameter under tracing.
+Number = float | jax.Array
+ScalarOrSchedule = float | jax.Array | Callable[[jax.Array], ArrayLike]
 
 __all__ = [
     "Array",
     "ArrayLike",
     "DTypeLike",
+    "Number",
     "PyTree",
     "ScalarOrSchedule",
     "accumulator_dtype",

@@ -42,8 +42,8 @@ def test_prism_routes_leaves_by_their_numbers():
     """In each branch's state the leaves of the other are masked out."""
     numbers = {"bias": None, "kernel": None, "stack": STACK, "no": None}
     state = prism(0.1, prism_weight_dimension_numbers=numbers).init(TREE)
-    momentum = state.inner_states["prism"].inner_state[0].mu
-    first = state.inner_states["adam"].inner_state[0].mu
+    momentum = optax.tree.get(state.inner_states["prism"], "mu")
+    first = optax.tree.get(state.inner_states["adam"], "mu")
     assert momentum["stack"].shape == (4, 2, 3)
     assert isinstance(first["stack"], optax.MaskedNode)
     for name in ("bias", "kernel"):

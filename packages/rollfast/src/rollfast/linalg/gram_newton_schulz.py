@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from rollfast.linalg.newton_schulz import Row, safe_norm
-from rollfast.typing import Array, ArrayLike
+from rollfast.typing import Array, Number
 
 __all__ = ["direct_flops", "gram_flops", "newton_schulz_top", "segments"]
 
@@ -77,7 +77,7 @@ def _segment_flops(rows: int, columns: int, segment: Segment) -> float:
 
 
 def newton_schulz_top(
-    top: Array, bottom: Array, plan: Sequence[Segment], eps: ArrayLike = 0.0
+    top: Array, bottom: Array, plan: Sequence[Segment], eps: Number = 0.0
 ) -> Array:
     """Return the first m rows of `newton_schulz([top; bottom])`, from the Gram matrix.
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from rollfast.options import check_choice
-from rollfast.typing import Array, ArrayLike
+from rollfast.typing import Array, Number
 
 __all__ = ["coefficients", "newton_schulz", "polar"]
 
@@ -66,12 +66,12 @@ def coefficients(name: str) -> tuple[Row, ...]:
     return COEFFICIENTS[name]
 
 
-def normalize(matrix: Array, eps: ArrayLike) -> Array:
+def normalize(matrix: Array, eps: Number) -> Array:
     """Return X / (‖X‖_F + eps), and zero for a zero matrix, without overflow or underflow."""
     return matrix / safe_norm([matrix], eps)
 
 
-def safe_norm(blocks: Sequence[Array], eps: ArrayLike) -> Array:
+def safe_norm(blocks: Sequence[Array], eps: Number) -> Array:
     """Return ‖[X₁; X₂; …]‖_F + eps, or one where that is zero."""
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(block), initial=0.0) for block in blocks]))
     unit = jnp.where(largest > 0, largest, 1)
@@ -81,7 +81,7 @@ def safe_norm(blocks: Sequence[Array], eps: ArrayLike) -> Array:
 
 
 def iterate(
-    body: Callable[[Carry, Sequence[ArrayLike] | Array], Carry],
+    body: Callable[[Carry, Sequence[Number] | Array], Carry],
     carry: Carry,
     rows: Sequence[Row],
     iterations: int | Array,
@@ -108,7 +108,7 @@ def _real(carry: Carry) -> jnp.dtype:
 
 
 def newton_schulz(
-    matrix: Array, rows: Sequence[Row], iterations: int | Array, eps: ArrayLike = 0.0
+    matrix: Array, rows: Sequence[Row], iterations: int | Array, eps: Number = 0.0
 ) -> Array:
     """Move every singular value of a matrix towards one, keeping its singular vectors.
 
@@ -128,7 +128,7 @@ def newton_schulz(
     tall = matrix.shape[0] > matrix.shape[1]
     start = normalize(matrix.conj().T if tall else matrix, eps)
 
-    def body(x: Array, row: Sequence[ArrayLike] | Array) -> Array:
+    def body(x: Array, row: Sequence[Number] | Array) -> Array:
         a, b, c = row
         gram = x @ x.conj().T
         return a * x + (b * gram + c * (gram @ gram)) @ x

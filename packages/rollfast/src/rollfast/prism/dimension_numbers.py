@@ -78,6 +78,8 @@ def _checked(numbers: object, name: str, leaf: Array) -> PrismDimensionNumbers |
             "allowed are PrismDimensionNumbers, or None for the Adam branch."
         )
     used = [axis for axes in numbers.axes() for axis in axes]
+    if not all(numbers.axes()):
+        raise ValueError(f"{numbers} of leaf {name} leave rows or columns without an axis.")
     if any(not -leaf.ndim <= axis < leaf.ndim for axis in used):
         raise ValueError(
             f"{numbers} do not fit leaf {name} of shape {leaf.shape}; "

@@ -10,7 +10,7 @@ import optax
 
 from rollfast import guards
 from rollfast.linalg.newton_schulz import COEFFICIENTS, Row
-from rollfast.options import check_choice, check_interval, check_positive_or_none
+from rollfast.options import check_choice, check_count, check_interval, check_positive_or_none
 from rollfast.prism import shaping
 from rollfast.prism.dimension_numbers import (
     DimensionNumbers,
@@ -22,12 +22,12 @@ from rollfast.prism.dimension_numbers import (
 from rollfast.trees.batching import group_by, map_stacks
 from rollfast.trees.matrixize import from_matrices, to_matrices
 from rollfast.trees.precision import copied, in_accumulator_dtype, storage_dtype, to_accumulators
-from rollfast.typing import Array, ArrayLike, DTypeLike, PyTree, ScalarOrSchedule
+from rollfast.typing import Array, DTypeLike, Number, PyTree, ScalarOrSchedule
 
 __all__ = ["ScaleByPrismState", "prism", "scale_by_prism"]
 
 EXACT = "exact"
-MaxAmplitudes = ArrayLike | tuple[ArrayLike, ArrayLike] | None
+MaxAmplitudes = Number | Sequence[Number] | None
 
 
 class ScaleByPrismState(NamedTuple):
@@ -38,7 +38,7 @@ class ScaleByPrismState(NamedTuple):
         mu: Momentum, in the structure of the parameters.
     """
 
-    count: Array
+    count: Array  # type: ignore[assignment]
     mu: PyTree
 
 
@@ -46,12 +46,12 @@ class ScaleByPrismState(NamedTuple):
 class Momentum:
     """How gradients are averaged over steps, and what of the average is shaped."""
 
-    b1: ArrayLike
+    b1: Number
     nesterov: bool
     shape_nesterov: bool
     bias_correction: bool
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Check the options."""
         check_interval("b1", self.b1, 0, 1, open_high=True)
 
@@ -74,18 +74,18 @@ class Momentum:
 class Shaping:
     """How matrices are orthogonalized."""
 
-    gamma: ArrayLike
+    gamma: Number
     iterations: int | Array
     coefficients: str | Sequence[Row]
-    eps: ArrayLike
+    eps: Number
     form: str
     compute_dtype: DTypeLike | None
     precision: str | None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Check the options."""
         check_interval("gamma", self.gamma, 0, float("inf"))
-        check_interval("ns_iters", self.iterations, 1, float("inf"))
+        check_count("ns_iters", self.iterations)
         check_interval("eps", self.eps, 0, float("inf"))
         check_choice("ns_form", self.form, shaping.FORMS)
         if isinstance(self.coefficients, str):
@@ -96,19 +96,22 @@ class Shaping:
                 "or a sequence of rows (a, b, c), at least one."
             )
 
+    def rows(self) -> Sequence[Row]:
+        """Return the coefficients, given by name or as they are."""
+        given = self.coefficients
+        return COEFFICIENTS[given] if isinstance(given, str) else given
+
     def matrix(self, target: Array, innovation: Array) -> Array:
         """Shape one matrix."""
         if self.coefficients == EXACT:
             return shaping.shape_exact(target, innovation, self.gamma)
-        named = isinstance(self.coefficients, str)
-        rows = COEFFICIENTS[self.coefficients] if named else self.coefficients
         dtype = storage_dtype(target.dtype, self.compute_dtype or target.dtype)
         with jax.default_matmul_precision(self.precision):
             shaped = shaping.shape(
                 target.astype(dtype),
                 innovation.astype(dtype),
                 jnp.asarray(self.gamma, jnp.finfo(dtype).dtype),
-                rows,
+                self.rows(),
                 self.iterations,
                 self.eps,
                 self.form,
@@ -118,21 +121,21 @@ class Shaping:
 
 def scale_by_prism(
     *,
-    b1: ArrayLike = 0.95,
-    gamma: ArrayLike = 1.0,
+    b1: Number = 0.95,
+    gamma: Number = 1.0,
     ns_iters: int = 5,
     nesterov: bool = True,
     shape_nesterov: bool = True,
     bias_correction: bool = False,
     mu_dtype: DTypeLike | None = None,
-    raw_global_grad_clip: ArrayLike | None = None,
+    raw_global_grad_clip: Number | None = None,
     permissive_spike_protection: bool = True,
     grad_clip_max_amps: MaxAmplitudes = (2.0, 10.0),
     axis_name: str | None = None,
     weight_dimension_numbers: DimensionNumbers = None,
     ns_coeffs: str | Sequence[Row] = "jordan",
     ns_form: str = "auto",
-    eps: ArrayLike = 0.0,
+    eps: Number = 0.0,
     compute_dtype: DTypeLike | None = None,
     precision: str | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -220,13 +223,18 @@ def scale_by_prism(
     )
 
 
-def _amplitudes(given: MaxAmplitudes) -> tuple[ArrayLike, ArrayLike] | None:
+def _amplitudes(given: MaxAmplitudes) -> tuple[Number, Number] | None:
     if given is None:
         return None
-    amplitudes = given if isinstance(given, tuple) else (given, 10.0)
-    for amplitude in amplitudes:
+    pair = tuple(given) if isinstance(given, list | tuple) else (given, 10.0)
+    if len(pair) != 2:
+        raise ValueError(
+            f"grad_clip_max_amps={given!r} is not allowed; it must be a pair "
+            "(largest root mean square, largest modulus), the first alone, or None for off."
+        )
+    for amplitude in pair:
         check_positive_or_none("grad_clip_max_amps", amplitude)
-    return amplitudes
+    return pair[0], pair[1]
 
 
 def _shape_leaves(
@@ -236,10 +244,14 @@ def _shape_leaves(
 ) -> list[Array]:
     """Shape every leaf that is a matrix; matrices of one shape and dtype share one body."""
     results = [target for target, _ in pairs]
+    layouts = {
+        index: layout
+        for index, layout in enumerate(numbers)
+        if layout is not None and results[index].size > 0
+    }
     views = {
-        index: tuple(to_matrices(array, *spec.axes()) for array in pairs[index])
-        for index, spec in enumerate(numbers)
-        if spec is not None and results[index].size > 0
+        index: tuple(to_matrices(array, *layout.axes()) for array in pairs[index])
+        for index, layout in layouts.items()
     }
     positions = list(views)
     keys = [(views[index][0].shape[1:], views[index][0].dtype) for index in positions]
@@ -247,7 +259,7 @@ def _shape_leaves(
         members = [positions[place] for place in group]
         shaped = map_stacks(method.matrix, [views[index] for index in members])
         for index, matrices in zip(members, shaped, strict=True):
-            axes = numbers[index].axes()
+            axes = layouts[index].axes()
             results[index] = from_matrices(matrices, results[index].shape, *axes)
     return results
 
@@ -255,27 +267,27 @@ def _shape_leaves(
 def prism(
     learning_rate: ScalarOrSchedule,
     *,
-    b1: ArrayLike = 0.95,
-    gamma: ArrayLike = 1.0,
-    weight_decay: ArrayLike = 0.01,
+    b1: Number = 0.95,
+    gamma: Number = 1.0,
+    weight_decay: Number = 0.01,
     weight_decay_mask: PyTree | None = None,
     ns_iters: int = 5,
     nesterov: bool = True,
     shape_nesterov: bool = True,
     bias_correction: bool = False,
     grad_clip_max_amps: MaxAmplitudes = (2.0, 10.0),
-    raw_global_grad_clip: ArrayLike | None = None,
+    raw_global_grad_clip: Number | None = None,
     permissive_spike_protection: bool = True,
     mu_dtype: DTypeLike | None = None,
     axis_name: str | None = None,
     adam_learning_rate: ScalarOrSchedule | None = None,
-    adam_b1: ArrayLike = 0.9,
-    adam_b2: ArrayLike = 0.999,
-    adam_eps: ArrayLike = 1e-8,
+    adam_b1: Number = 0.9,
+    adam_b2: Number = 0.999,
+    adam_eps: Number = 1e-8,
     prism_weight_dimension_numbers: DimensionNumbers = None,
     ns_coeffs: str | Sequence[Row] = "jordan",
     ns_form: str = "auto",
-    eps: ArrayLike = 0.0,
+    eps: Number = 0.0,
     compute_dtype: DTypeLike | None = None,
     precision: str | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -321,6 +333,9 @@ def prism(
     Source: arXiv 2602.03096v1; AdamW, arXiv 1711.05101v3, algorithm 2.
     """
     check_interval("weight_decay", weight_decay, 0, float("inf"))
+    check_interval("adam_b1", adam_b1, 0, 1, open_high=True)
+    check_interval("adam_b2", adam_b2, 0, 1, open_high=True)
+    check_interval("adam_eps", adam_eps, 0, float("inf"))
     numbers = prism_weight_dimension_numbers
     direction = scale_by_prism(
         b1=b1,
@@ -338,7 +353,10 @@ def prism(
         compute_dtype=compute_dtype,
         precision=precision,
     )
-    adam = optax.scale_by_adam(adam_b1, adam_b2, adam_eps, mu_dtype=mu_dtype)
+    adam = optax.chain(
+        guards.limit_to_squares(),
+        optax.scale_by_adam(adam_b1, adam_b2, adam_eps, mu_dtype=mu_dtype),
+    )
     rates = {
         "prism": learning_rate,
         "adam": learning_rate if adam_learning_rate is None else adam_learning_rate,

@@ -12,7 +12,7 @@ from rollfast.linalg.gram_newton_schulz import (
 )
 from rollfast.linalg.newton_schulz import Row, newton_schulz, polar
 from rollfast.options import check_choice
-from rollfast.typing import Array, ArrayLike
+from rollfast.typing import Array, Number
 
 __all__ = [
     "augment",
@@ -28,7 +28,7 @@ __all__ = [
 FORMS = ("auto", "direct", "gram")
 
 
-def momentum(previous: Array, gradient: Array, b1: ArrayLike) -> Array:
+def momentum(previous: Array, gradient: Array, b1: Number) -> Array:
     """Return M_t = β M_{t-1} + (1-β) G_t.
 
     Args:
@@ -53,7 +53,7 @@ def innovation(gradient: Array, momentum: Array) -> Array:
     return gradient - momentum
 
 
-def nesterov(momentum: Array, gradient: Array, b1: ArrayLike) -> Array:
+def nesterov(momentum: Array, gradient: Array, b1: Number) -> Array:
     """Return β M_t + (1-β) G_t, the momentum one step ahead.
 
     Args:
@@ -66,7 +66,7 @@ def nesterov(momentum: Array, gradient: Array, b1: ArrayLike) -> Array:
     return b1 * momentum + (1 - b1) * gradient
 
 
-def corrected_momentum(momentum: Array, b1: ArrayLike, count: ArrayLike) -> Array:
+def corrected_momentum(momentum: Array, b1: Number, count: Number) -> Array:
     """Return M_t / (1 - βᵗ), the momentum freed of its start at zero.
 
     Args:
@@ -79,7 +79,7 @@ def corrected_momentum(momentum: Array, b1: ArrayLike, count: ArrayLike) -> Arra
     return momentum / (1 - b1**count)
 
 
-def corrected_nesterov(momentum: Array, gradient: Array, b1: ArrayLike, count: ArrayLike) -> Array:
+def corrected_nesterov(momentum: Array, gradient: Array, b1: Number, count: Number) -> Array:
     """Return β M_t / (1 - βᵗ⁺¹) + (1-β) G_t / (1 - βᵗ).
 
     Args:
@@ -93,7 +93,7 @@ def corrected_nesterov(momentum: Array, gradient: Array, b1: ArrayLike, count: A
     return b1 * momentum / (1 - b1 ** (count + 1)) + (1 - b1) * gradient / (1 - b1**count)
 
 
-def augment(target: Array, innovation: Array, gamma: ArrayLike) -> Array:
+def augment(target: Array, innovation: Array, gamma: Number) -> Array:
     """Return [T; γ D], the innovation stacked under what is to be shaped.
 
     Args:
@@ -109,7 +109,7 @@ def augment(target: Array, innovation: Array, gamma: ArrayLike) -> Array:
     return jnp.concatenate([target, gamma * innovation])
 
 
-def shape_exact(target: Array, innovation: Array, gamma: ArrayLike) -> Array:
+def shape_exact(target: Array, innovation: Array, gamma: Number) -> Array:
     """Return the top block of polar([T; γ D]), that is T (TᴴT + γ² DᴴD)^(-1/2).
 
     Args:
@@ -128,10 +128,10 @@ def shape_exact(target: Array, innovation: Array, gamma: ArrayLike) -> Array:
 def shape(
     target: Array,
     innovation: Array,
-    gamma: ArrayLike,
+    gamma: Number,
     rows: Sequence[Row],
     iterations: int | Array,
-    eps: ArrayLike = 0.0,
+    eps: Number = 0.0,
     form: str = "auto",
 ) -> Array:
     """Return the top block of Newton–Schulz applied to [T; γ D].
@@ -159,8 +159,8 @@ def shape(
         stacked = augment(target, innovation, gamma)
         return newton_schulz(stacked, rows, iterations, eps)[: target.shape[0]]
     plan = segments(rows, iterations, float(jnp.finfo(target.dtype).eps))
-    if form == "auto" and gram_flops(*target.shape, plan) >= direct_flops(
-        *target.shape, iterations
-    ):
+    height, width = target.shape
+    dearer = gram_flops(height, width, plan) >= direct_flops(height, width, iterations)
+    if form == "auto" and dearer:
         return shape(target, innovation, gamma, rows, iterations, eps, "direct")
     return newton_schulz_top(target, gamma * innovation, plan, eps)

@@ -1,46 +1,49 @@
 """Schedule-Free SGD, AdamW and PRISM."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import optax
 
+from rollfast import guards
+from rollfast.linalg.newton_schulz import Row
 from rollfast.options import check_choice, check_interval
 from rollfast.prism.dimension_numbers import DimensionNumbers
 from rollfast.prism.prism import MaxAmplitudes, prism
 from rollfast.schedule_free.wrapper import schedule_free
 from rollfast.schedules import wsd_schedule
-from rollfast.typing import Array, ArrayLike, DTypeLike
+from rollfast.typing import Array, DTypeLike, Number, PyTree, ScalarOrSchedule, scalar_dtype
 
 __all__ = ["schedule_free_adamw", "schedule_free_prism", "schedule_free_sgd"]
 
 BIAS_CORRECTIONS = ("denominator", "learning_rate")
 
 
-def _warmup(learning_rate: ArrayLike, warmup_steps: ArrayLike) -> optax.Schedule:
+def _warmup(learning_rate: ScalarOrSchedule, warmup_steps: Number) -> optax.Schedule:
     """Return γ min(1, (t+1) / warmup), t from 0."""
 
-    def schedule(count: ArrayLike) -> Array:
-        steps = jnp.asarray(count + 1, jnp.result_type(float))
-        return learning_rate * jnp.minimum(1, steps / jnp.maximum(warmup_steps, 1))
+    def schedule(count: Array) -> Array:
+        steps = jnp.asarray(count + 1, scalar_dtype())
+        rate = jnp.asarray(learning_rate(count) if callable(learning_rate) else learning_rate)
+        return rate * jnp.minimum(1, steps / jnp.maximum(warmup_steps, 1))
 
     return schedule
 
 
 def schedule_free_sgd(
-    learning_rate: ArrayLike = 1.0,
+    learning_rate: ScalarOrSchedule = 1.0,
     *,
-    b1: ArrayLike = 0.9,
-    warmup_steps: ArrayLike = 0,
-    weight_decay: ArrayLike = 0.0,
+    b1: Number = 0.9,
+    warmup_steps: Number = 0,
+    weight_decay: Number = 0.0,
     weighting_mode: str = "practical",
-    averaging_power: ArrayLike = 0.0,
+    averaging_power: Number = 0.0,
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Schedule-Free SGD, z ← z - γ_t (g + λ y).
 
     Args:
-        learning_rate: γ, reached after the warmup.
+        learning_rate: γ, reached after the warmup, a number or a schedule.
         b1: β of the interpolation, in [0, 1].
         warmup_steps: Steps over which the rate rises linearly, γ (t+1) / warmup from t = 0.
         weight_decay: λ, taken at y.
@@ -72,22 +75,22 @@ def schedule_free_sgd(
 
 
 def schedule_free_adamw(
-    learning_rate: ArrayLike = 0.0025,
+    learning_rate: ScalarOrSchedule = 0.0025,
     *,
-    b1: ArrayLike = 0.9,
-    b2: ArrayLike = 0.999,
-    eps: ArrayLike = 1e-8,
-    weight_decay: ArrayLike = 0.0,
-    warmup_steps: ArrayLike = 0,
+    b1: Number = 0.9,
+    b2: Number = 0.999,
+    eps: Number = 1e-8,
+    weight_decay: Number = 0.0,
+    warmup_steps: Number = 0,
     weighting_mode: str = "practical",
-    averaging_power: ArrayLike = 0.0,
+    averaging_power: Number = 0.0,
     bias_correction: str = "denominator",
     state_dtype: DTypeLike | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Schedule-Free AdamW, z ← z - γ_t (g / (√v̂ + ε) + λ y).
 
     Args:
-        learning_rate: γ, reached after the warmup.
+        learning_rate: γ, reached after the warmup, a number or a schedule.
         b1: β₁ of the interpolation, in [0, 1]; there is no first moment.
         b2: β₂, decay of the second moment, in [0, 1).
         eps: ε, added to the denominator.
@@ -109,17 +112,19 @@ def schedule_free_adamw(
         (`denominator`).
     """
     check_interval("b2", b2, 0, 1, open_high=True)
+    check_interval("eps", eps, 0, float("inf"))
     check_interval("warmup_steps", warmup_steps, 0, float("inf"))
     check_interval("weight_decay", weight_decay, 0, float("inf"))
     check_choice("bias_correction", bias_correction, BIAS_CORRECTIONS)
     in_denominator = bias_correction == "denominator"
     warm = _warmup(learning_rate, warmup_steps)
 
-    def corrected(count: ArrayLike) -> Array:
-        return warm(count) * jnp.sqrt(1 - b2 ** jnp.asarray(count + 1, jnp.result_type(float)))
+    def corrected(count: Array) -> Array:
+        return warm(count) * jnp.sqrt(1 - b2 ** jnp.asarray(count + 1, scalar_dtype()))
 
     rate = warm if in_denominator else corrected
     base = optax.chain(
+        guards.limit_to_squares(),
         optax.scale_by_rms(b2, eps, eps_in_sqrt=False, bias_correction=in_denominator),
         optax.add_decayed_weights(weight_decay),
         optax.scale_by_learning_rate(rate),
@@ -136,31 +141,38 @@ def schedule_free_adamw(
 
 
 def schedule_free_prism(
-    learning_rate: ArrayLike,
+    learning_rate: Number,
     total_steps: int,
     *,
     warmup_fraction: float = 0.1,
     decay_fraction: float = 0.1,
     decay_shape: str = "linear",
     weighting_mode: str = "schedulet",
-    sf_b1: ArrayLike = 0.9,
+    sf_b1: Number = 0.9,
     state_dtype: DTypeLike | None = None,
-    prism_b1: ArrayLike = 0.95,
-    gamma: ArrayLike = 1.0,
+    prism_b1: Number = 0.95,
+    gamma: Number = 1.0,
     ns_iters: int = 5,
     shape_nesterov: bool = True,
-    weight_decay: ArrayLike = 0.0,
+    weight_decay: Number = 0.0,
     grad_clip_max_amps: MaxAmplitudes = (2.0, 10.0),
-    raw_global_grad_clip: ArrayLike | None = None,
+    raw_global_grad_clip: Number | None = None,
     permissive_spike_protection: bool = True,
     mu_dtype: DTypeLike | None = None,
     axis_name: str | None = None,
-    adam_learning_rate: ArrayLike | None = None,
-    adam_b1: ArrayLike = 0.0,
-    adam_b2: ArrayLike = 0.999,
-    adam_eps: ArrayLike = 1e-8,
+    adam_learning_rate: Number | None = None,
+    adam_b1: Number = 0.0,
+    adam_b2: Number = 0.999,
+    adam_eps: Number = 1e-8,
     prism_weight_dimension_numbers: DimensionNumbers = None,
-    **prism_options: Any,
+    nesterov: bool = False,
+    bias_correction: bool = False,
+    weight_decay_mask: PyTree | None = None,
+    ns_coeffs: str | Sequence[Row] = "jordan",
+    ns_form: str = "auto",
+    eps: Number = 0.0,
+    compute_dtype: DTypeLike | None = None,
+    precision: str | None = None,
 ) -> optax.GradientTransformationExtraArgs:
     """Schedule-Free around `prism`, with the warmup, stable, decay schedule in both.
 
@@ -177,7 +189,7 @@ def schedule_free_prism(
             and `gamma` without effect.
         gamma: As for `prism`.
         ns_iters: As for `prism`.
-        shape_nesterov: As for `prism`, whose `nesterov` is on only if given.
+        shape_nesterov: As for `prism`.
         weight_decay: As for `prism`.
         grad_clip_max_amps: As for `prism`.
         raw_global_grad_clip: As for `prism`; a skipped step moves no sequence.
@@ -189,8 +201,14 @@ def schedule_free_prism(
         adam_b2: As for `prism`.
         adam_eps: As for `prism`.
         prism_weight_dimension_numbers: As for `prism`.
-        **prism_options: Further options of `prism`: `nesterov`, `bias_correction`,
-            `weight_decay_mask`, `ns_coeffs`, `ns_form`, `eps`, `compute_dtype`, `precision`.
+        nesterov: As for `prism`; off, as the interpolation takes its place.
+        bias_correction: As for `prism`.
+        weight_decay_mask: As for `prism`.
+        ns_coeffs: As for `prism`.
+        ns_form: As for `prism`.
+        eps: As for `prism`.
+        compute_dtype: As for `prism`.
+        precision: As for `prism`.
 
     Returns:
         A transformation with `ScheduleFreeState`.
@@ -200,8 +218,10 @@ def schedule_free_prism(
 
     Source: arXiv 2405.15682v4, theorem 2, for a base optimizer of any kind.
     """
+    check_interval("prism_b1", prism_b1, 0, 1, open_high=True)
+    check_interval("sf_b1", sf_b1, 0, 1)
 
-    def schedule(peak: ArrayLike) -> optax.Schedule:
+    def schedule(peak: Number) -> optax.Schedule:
         return wsd_schedule(
             peak, total_steps, warmup_fraction, decay_fraction, decay_shape=decay_shape
         )
@@ -224,7 +244,14 @@ def schedule_free_prism(
         adam_b2=adam_b2,
         adam_eps=adam_eps,
         prism_weight_dimension_numbers=prism_weight_dimension_numbers,
-        **{"nesterov": False, **prism_options},
+        nesterov=nesterov,
+        bias_correction=bias_correction,
+        weight_decay_mask=weight_decay_mask,
+        ns_coeffs=ns_coeffs,
+        ns_form=ns_form,
+        eps=eps,
+        compute_dtype=compute_dtype,
+        precision=precision,
     )
     return schedule_free(
         base, rate, b1=sf_b1, weighting_mode=weighting_mode, state_dtype=state_dtype

@@ -1,11 +1,11 @@
 """The three sequences: z is stepped, x is its average, gradients are taken at y between them."""
 
-from rollfast.typing import Array, ArrayLike
+from rollfast.typing import Array, Number
 
 __all__ = ["average", "evaluation_point", "interpolate", "iterate_update"]
 
 
-def interpolate(x: Array, z: Array, b1: ArrayLike) -> Array:
+def interpolate(x: Array, z: Array, b1: Number) -> Array:
     """Return y = (1-β) z + β x, where the gradient is taken.
 
     Args:
@@ -18,7 +18,7 @@ def interpolate(x: Array, z: Array, b1: ArrayLike) -> Array:
     return (1 - b1) * z + b1 * x
 
 
-def average(x: Array, z: Array, coefficient: ArrayLike) -> Array:
+def average(x: Array, z: Array, coefficient: Number) -> Array:
     """Return (1-c) x + c z, the average with one iterate more.
 
     Args:
@@ -31,7 +31,7 @@ def average(x: Array, z: Array, coefficient: ArrayLike) -> Array:
     return (1 - coefficient) * x + coefficient * z
 
 
-def evaluation_point(y: Array, z: Array, b1: ArrayLike) -> Array:
+def evaluation_point(y: Array, z: Array, b1: Number) -> Array:
     """Return x = (y - (1-β) z) / β, the parameters to evaluate.
 
     Args:
@@ -44,7 +44,7 @@ def evaluation_point(y: Array, z: Array, b1: ArrayLike) -> Array:
     return (y - (1 - b1) * z) / b1
 
 
-def iterate_update(y: Array, z: Array, step: Array, b1: ArrayLike, coefficient: ArrayLike) -> Array:
+def iterate_update(y: Array, z: Array, step: Array, b1: Number, coefficient: Number) -> Array:
     """Return y_{t+1} - y_t = (1-β)(1-c) u + c (z_t + u - y_t).
 
     The same as moving x and z and interpolating anew, but without recovering x from y and z:
@@ -59,4 +59,4 @@ def iterate_update(y: Array, z: Array, step: Array, b1: ArrayLike, coefficient: 
 
     Source: arXiv 2405.15682v4, equations (3) to (5); derivation in the note.
     """
-    return (1 - b1) * (1 - coefficient) * step + coefficient * (z + step - y)
+    return (1 - b1) * (1 - coefficient) * step + coefficient * (step + (z - y))

@@ -1,6 +1,7 @@
 """Schedule-Free around any Optax optimizer."""
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -18,8 +19,8 @@ from rollfast.schedule_free.weighting import (
 from rollfast.trees.precision import cast_like, copied, to_accumulators
 from rollfast.typing import (
     Array,
-    ArrayLike,
     DTypeLike,
+    Number,
     PyTree,
     ScalarOrSchedule,
     is_absent,
@@ -39,8 +40,8 @@ class ScheduleFreeState(NamedTuple):
         step_count: Steps taken, int32.
         base_state: State of the base optimizer.
         z: Iterate of the base optimizer, in the structure of the parameters.
-        x: The average, kept only for a β given as the number 0; else None, as x follows from
-            the parameters and z.
+        x: The average, kept only where β is 0 or not a Python number (an injected one may
+            change); else None, as x follows from the parameters and z.
     """
 
     b1: Array
@@ -56,10 +57,10 @@ def schedule_free(
     base_optimizer: optax.GradientTransformation,
     learning_rate: ScalarOrSchedule,
     *,
-    b1: ArrayLike = 0.9,
+    b1: Number = 0.9,
     weighting_mode: str = "schedulet",
     state_dtype: DTypeLike | None = None,
-    averaging_power: ArrayLike = 0.0,
+    averaging_power: Number = 0.0,
     use_max_learning_rate: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Average the iterates of an optimizer so that its learning rate need not decay.
@@ -94,7 +95,8 @@ def schedule_free(
     check_interval("b1", b1, 0, 1)
     check_choice("weighting_mode", weighting_mode, WEIGHTINGS)
     check_interval("averaging_power", averaging_power, 0, float("inf"))
-    keeps_average = isinstance(b1, int | float) and b1 == 0
+    # Without a β that is known to be positive x cannot be relied on to follow from y and z.
+    keeps_average = not (isinstance(b1, Real) and b1 > 0)
     unprotected, limits = guards.without_guard(base_optimizer)
     base = optax.with_extra_args_support(unprotected)
 
@@ -130,12 +132,16 @@ def schedule_free(
         c, weight_sum, largest = coefficient(state)
         z = cast_like(state.z, y)
         moved = jax.tree.map(jnp.add, z, step)
-        change = _map(sequences.iterate_update, y, z, step, scalars=(state.b1, c))
+        between = jnp.asarray(b1, scalar_dtype())
         x = state.x
-        if x is not None:
-            x = cast_like(_map(sequences.average, cast_like(x, y), moved, scalars=(c,)), x)
+        if x is None:
+            change = _map(sequences.iterate_update, y, z, step, scalars=(between, c))
+        else:
+            averaged = _map(sequences.average, cast_like(x, y), moved, scalars=(c,))
+            there = _map(sequences.interpolate, averaged, moved, scalars=(between,))
+            change, x = jax.tree.map(jnp.subtract, there, y), cast_like(averaged, x)
         return cast_like(change, updates), ScheduleFreeState(
-            b1=state.b1,
+            b1=between,
             weight_sum=weight_sum,
             max_learning_rate=largest,
             step_count=optax.safe_increment(state.step_count),
