@@ -18,8 +18,8 @@ PRISMS = (
     Fault(
         "multiplied by the norm instead of divided",
         f"{NEWTON}.newton_schulz",
-        "return matrix / safe_norm([matrix], eps)",
-        "return matrix * safe_norm([matrix], eps)",
+        "return matrix / jnp.where(norm > 0, norm, 1)",
+        "return matrix * jnp.where(norm > 0, norm, 1)",
         "HeavyBall 2.0.0 to 2.1.1",
     ),
     Fault(
@@ -132,9 +132,9 @@ PRISMS = (
     ),
     slip(
         f"{SHAPING}.shape",
-        "γ missing in the Gram form",
-        "newton_schulz_top(target, gamma * innovation, plan, eps)",
-        "newton_schulz_top(target, innovation, plan, eps)",
+        "γ missing",
+        "stacked = target if without else augment(target, innovation, gamma)",
+        "stacked = target if without else augment(target, innovation, 1.0)",
     ),
     slip(
         f"{SHAPING}.shape",
@@ -146,8 +146,8 @@ PRISMS = (
     slip(
         f"{SHAPING}.shape",
         "Gram matrix without a conjugate",
-        "top.conj().T @ top + bottom.conj().T @ bottom",
-        "top.T @ top + bottom.T @ bottom",
+        "_factors(stacked.conj().T @ stacked, rows)",
+        "_factors(stacked.T @ stacked, rows)",
         module="linalg.gram_newton_schulz",
     ),
     slip(

@@ -27,8 +27,8 @@ SCHEDULE_FREE = (
     Fault(
         "evaluation with β rounded to bfloat16",
         WRAPPER,
-        "b1=jnp.asarray(b1, scalar_dtype())",
-        "b1=jnp.asarray(jnp.asarray(b1, jnp.bfloat16), scalar_dtype())",
+        "            b1=between,",
+        "            b1=between.astype(jnp.bfloat16).astype(between.dtype),",
         "optax 0.2.8 schedule_free_eval_params",
     ),
     Fault(

@@ -35,9 +35,9 @@ SUPPORT = (
     ),
     slip(
         "guards.global_norm",
-        "squares not summed over leaves",
-        "squares = jnp.sum(jnp.stack(",
-        "squares = jnp.max(jnp.stack(",
+        "squares not summed over entries",
+        "jnp.sum(sum(group)) for group",
+        "jnp.max(sum(group)) for group",
     ),
     slip(
         "guards.spike_scale",

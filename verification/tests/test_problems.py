@@ -94,7 +94,7 @@ def test_a_sample_depends_on_seed_and_label_only():
     assert not any(np.array_equal(full[label], other[label]) for label in full)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", np.float32, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", np.float32, ml_dtypes.bfloat16], ids=repr)
 def test_rounding_keeps_dtype_and_label(dtype):
     for sample in matrices(np.random.default_rng(0), complex_values=(False,)):
         rounded = round_to(sample, dtype)

@@ -169,8 +169,10 @@ def _modelled(height: int, width: int, table: str, iterations: int) -> list[floa
     """Return the flops by which the form is chosen."""
     rows = production("linalg.newton_schulz.coefficients")(table)
     plan = production("linalg.gram_newton_schulz.segments")(rows, iterations, 2.0**-23)
-    direct = production("linalg.gram_newton_schulz.direct_flops")(height, width, iterations)
-    return [direct, production("linalg.gram_newton_schulz.gram_flops")(height, width, plan)]
+    stacked = 2 * height
+    direct = production("linalg.gram_newton_schulz.direct_flops")(stacked, width, iterations)
+    flops = production("linalg.gram_newton_schulz.gram_flops")
+    return [direct, flops(stacked, width, height, plan)]
 
 
 def _chosen(height: int, width: int) -> list[float]:

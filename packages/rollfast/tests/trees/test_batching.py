@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rollfast.trees.batching import group_by, map_stacks
+from rollfast.trees.batching import group_by, map_matrices, unstack
 
 from ..helpers import normal
 
@@ -15,22 +15,25 @@ def test_groups_are_in_order_of_appearance():
     assert group_by([]) == []
 
 
-@pytest.mark.parametrize("sizes", [(1,), (3,), (2, 1, 3)], ids=str)
-def test_every_matrix_is_mapped_and_returned_to_its_leaf(sizes):
-    stacks = [
-        (normal(10 + index, size, 3, 4), normal(20 + index, size, 3, 4))
-        for index, size in enumerate(sizes)
-    ]
+@pytest.mark.parametrize("batch", [(), (1,), (3,), (2, 3)], ids=str)
+def test_every_matrix_of_a_stack_is_mapped_by_one_body(batch):
+    left, right = normal(10, *batch, 3, 4), normal(20, *batch, 3, 4)
     traced = []
 
     def function(left, right):
         traced.append(left.shape)
         return left - 2 * right
 
-    results = jax.jit(lambda stacks: map_stacks(function, stacks))(stacks)
-    assert [result.shape for result in results] == [(size, 3, 4) for size in sizes]
-    for result, (left, right) in zip(results, stacks, strict=True):
-        np.testing.assert_allclose(result, left - 2 * right, rtol=1e-6)
+    result = jax.jit(lambda *stacks: map_matrices(function, *stacks))(left, right)
+    np.testing.assert_allclose(result, left - 2 * right, rtol=1e-6)
+    assert result.dtype == jnp.float32
     assert set(traced) == {(3, 4)}
     assert len(traced) <= 2
-    assert all(result.dtype == jnp.float32 for result in results)
+
+
+def test_a_stack_comes_apart_in_order():
+    stack = normal(30, 3, 4)
+    pieces = jax.jit(unstack)(stack, jnp.ones([], jnp.int32))
+    assert len(pieces) == 3
+    for piece, wanted in zip(pieces, stack, strict=True):
+        np.testing.assert_array_equal(piece, wanted)

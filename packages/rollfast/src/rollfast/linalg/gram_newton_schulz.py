@@ -1,9 +1,9 @@
-"""The same iteration on a Gram matrix, for the top block of two stacked blocks.
+"""The same iteration on a Gram matrix, for the first rows of the result.
 
-With X = [T; B] every iterate is X times a polynomial of S = Xᴴ X, so the top block of the result
-is T p(S): only S (n×n), or X Xᴴ (2m×2m) where that is smaller, need be iterated, and B is never
-multiplied. Forming S squares the singular values; rounding in S then grows by a² an iteration, so
-the recursion is restarted from the iterate itself before that growth can be seen.
+With X = [T; B] every iterate is X times a polynomial of S = Xᴴ X, so the first rows of the result
+are T p(S): only S, or X Xᴴ where that is smaller, need be iterated, and B is never multiplied.
+Forming S squares the singular values; rounding in S then grows by a² an iteration, so the
+recursion is restarted from the iterate itself before that growth can be seen.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from rollfast.linalg.newton_schulz import Row, safe_norm
+from rollfast.linalg.newton_schulz import Row, normalize
 from rollfast.typing import Array, Number
 
 __all__ = ["direct_flops", "gram_flops", "newton_schulz_top", "segments"]
@@ -54,81 +54,74 @@ def segments(rows: Sequence[Row], iterations: int, epsilon: float) -> list[Segme
 
 
 def direct_flops(rows: int, columns: int, iterations: int) -> float:
-    """Count the flops of `newton_schulz` on the stacked (2m, n) matrix, m = `rows`."""
-    short, long = sorted((2 * rows, columns))
+    """Count the flops of `newton_schulz` on a (rows, columns) matrix."""
+    short, long = sorted((rows, columns))
     return iterations * (4.0 * short**2 * long + 2.0 * short**3)
 
 
-def gram_flops(rows: int, columns: int, plan: Sequence[Segment]) -> float:
-    """Count the flops of `newton_schulz_top` on two (m, n) blocks, m = `rows`."""
-    return sum(_segment_flops(rows, columns, segment) for segment in plan)
+def gram_flops(rows: int, columns: int, height: int, plan: Sequence[Segment]) -> float:
+    """Count the flops of `newton_schulz_top`, for `height` rows of a (rows, columns) matrix."""
+    return sum(
+        _segment_flops(rows, columns, height if segment.last else rows, len(segment.rows))
+        for segment in plan
+    )
 
 
-def _segment_flops(rows: int, columns: int, segment: Segment) -> float:
-    count, out = len(segment.rows), rows if segment.last else 2 * rows
-    side = min(2 * rows, columns)
-    form_gram = 2.0 * 2 * rows * columns * side
+def _segment_flops(rows: int, columns: int, height: int, count: int) -> float:
+    side = min(rows, columns)
+    form_gram = 2.0 * rows * columns * side
     recursion = 2.0 * side**3 * (count + 2 * (count - 1))
-    if columns > 2 * rows:
-        accumulate = 2.0 * out * side**2 * (count - 1) + 2.0 * out * side * columns
+    if columns > rows:
+        accumulate = 2.0 * height * side**2 * (count - 1) + 2.0 * height * side * columns
     else:
-        accumulate = 2.0 * min(count * out * side**2, (count - 1) * side**3 + out * side**2)
+        accumulate = 2.0 * min(count * height * side**2, ((count - 1) * side + height) * side**2)
     return form_gram + recursion + accumulate
 
 
 def newton_schulz_top(
-    top: Array, bottom: Array, plan: Sequence[Segment], eps: Number = 0.0
+    stacked: Array, height: int, plan: Sequence[Segment], eps: Number = 0.0
 ) -> Array:
-    """Return the first m rows of `newton_schulz([top; bottom])`, from the Gram matrix.
+    """Return the first rows of `newton_schulz(stacked)`, from the Gram matrix.
 
     Args:
-        top: (m, n).
-        bottom: (m, n).
+        stacked: (rows, n).
+        height: How many of the rows are wanted.
         plan: Segments of the iteration, see `segments`.
         eps: Added to the Frobenius norm of the stacked matrix.
 
     Returns:
-        (m, n).
+        (height, n).
     """
-    scale = safe_norm([top, bottom], eps)
-    top, bottom = top / scale, bottom / scale
-    by_rows = top.shape[1] > 2 * top.shape[0]
+    stacked = normalize(stacked, eps)
+    wide = stacked.shape[1] > stacked.shape[0]
     for segment in plan:
-        if by_rows:
-            top, bottom = _left_segment(top, bottom, segment)
-        else:
-            top, bottom = _right_segment(top, bottom, segment)
-    return top
+        wanted = height if segment.last else stacked.shape[0]
+        run = _left_segment if wide else _right_segment
+        stacked = run(stacked, wanted, segment.rows)
+    return stacked
 
 
-def _left_segment(top: Array, bottom: Array, segment: Segment) -> tuple[Array, Array]:
-    """Iterate on X Xᴴ (2m×2m); only the rows of the polynomial that are wanted are kept."""
-    stacked = jnp.concatenate([top, bottom])
-    height = top.shape[0]
-    wanted = height if segment.last else 2 * height
-    factors = _factors(stacked @ stacked.conj().T, segment.rows)
-    polynomial = factors[0][:wanted]
+def _left_segment(stacked: Array, height: int, rows: Sequence[Row]) -> Array:
+    """Iterate on X Xᴴ; only the rows of the polynomial that are wanted are kept."""
+    factors = _factors(stacked @ stacked.conj().T, rows)
+    polynomial = factors[0][:height]
     for factor in factors[1:]:
         polynomial = polynomial @ factor
-    result = polynomial @ stacked
-    return result[:height], bottom if segment.last else result[height:]
+    return polynomial @ stacked
 
 
-def _right_segment(top: Array, bottom: Array, segment: Segment) -> tuple[Array, Array]:
-    """Iterate on Xᴴ X (n×n), multiplying the factors into the blocks or first into each other."""
-    gram = top.conj().T @ top + bottom.conj().T @ bottom
-    factors = _factors(gram, segment.rows)
-    out_rows = top.shape[0] if segment.last else 2 * top.shape[0]
-    if out_rows >= top.shape[1]:
+def _right_segment(stacked: Array, height: int, rows: Sequence[Row]) -> Array:
+    """Iterate on Xᴴ X, multiplying the factors into the rows or first into each other."""
+    factors = _factors(stacked.conj().T @ stacked, rows)
+    result = stacked[:height]
+    if height >= stacked.shape[1]:
         polynomial = factors[0]
         for factor in factors[1:]:
             polynomial = polynomial @ factor
-        factors = [polynomial]
+        return result @ polynomial
     for factor in factors:
-        top = top @ factor
-        if not segment.last:
-            bottom = bottom @ factor
-    return top, bottom
+        result = result @ factor
+    return result
 
 
 def _factors(gram: Array, rows: Sequence[Row]) -> list[Array]:

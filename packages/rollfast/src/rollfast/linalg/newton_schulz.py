@@ -68,16 +68,10 @@ def coefficients(name: str) -> tuple[Row, ...]:
 
 def normalize(matrix: Array, eps: Number) -> Array:
     """Return X / (‖X‖_F + eps), and zero for a zero matrix, without overflow or underflow."""
-    return matrix / safe_norm([matrix], eps)
-
-
-def safe_norm(blocks: Sequence[Array], eps: Number) -> Array:
-    """Return ‖[X₁; X₂; …]‖_F + eps, or one where that is zero."""
-    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(block), initial=0.0) for block in blocks]))
+    largest = jnp.max(jnp.abs(matrix), initial=0)
     unit = jnp.where(largest > 0, largest, 1)
-    squares = sum(jnp.sum(jnp.square(jnp.abs(block / unit))) for block in blocks)
-    norm = unit * jnp.sqrt(squares) + eps
-    return jnp.where(norm > 0, norm, 1)
+    norm = unit * jnp.sqrt(jnp.sum(jnp.square(jnp.abs(matrix / unit)))) + eps
+    return matrix / jnp.where(norm > 0, norm, 1)
 
 
 def iterate(

@@ -1,6 +1,6 @@
 """PRISM as Optax transformations."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from rollfast.prism.dimension_numbers import (
     partition_labels,
     resolve,
 )
-from rollfast.trees.batching import group_by, map_stacks
+from rollfast.trees.batching import group_by, map_matrices, unstack
 from rollfast.trees.matrixize import from_matrices, to_matrices
 from rollfast.trees.precision import copied, in_accumulator_dtype, storage_dtype, to_accumulators
 from rollfast.typing import Array, DTypeLike, Number, PyTree, ScalarOrSchedule
@@ -106,17 +106,80 @@ class Shaping:
         if self.coefficients == EXACT:
             return shaping.shape_exact(target, innovation, self.gamma)
         dtype = storage_dtype(target.dtype, self.compute_dtype or target.dtype)
+        gamma = self.gamma
+        if not isinstance(gamma, int | float):
+            gamma = jnp.asarray(gamma, jnp.finfo(dtype).dtype)
         with jax.default_matmul_precision(self.precision):
             shaped = shaping.shape(
                 target.astype(dtype),
                 innovation.astype(dtype),
-                jnp.asarray(self.gamma, jnp.finfo(dtype).dtype),
+                gamma,
                 self.rows(),
                 self.iterations,
                 self.eps,
                 self.form,
             )
         return shaped.astype(target.dtype)
+
+
+@dataclass(frozen=True)
+class Direction:
+    """What is made of momentum and gradient, leaf by leaf."""
+
+    averaging: Momentum
+    method: Shaping
+    limits: tuple[Number, Number] | None
+
+    def of_stack(self, mu: Array, gradients: Array, count: Array, *, matrices: bool) -> Array:
+        """Return the directions of leaves of one shape, stacked along a new first axis."""
+        target, innovation = self.averaging.target_and_innovation(mu, gradients, count)
+        result = target
+        if matrices and target.size > 0:
+            result = map_matrices(self.method.matrix, target, innovation)
+        if self.averaging.nesterov and not self.averaging.shape_nesterov:
+            result = shaping.nesterov(result, gradients, self.averaging.b1)
+        if self.limits is None:
+            return result
+        max_rms, max_abs = self.limits
+        return jax.vmap(lambda leaf: guards.clip_by_tensor_rms(leaf, max_rms, max_abs))(result)
+
+    def of_leaves(
+        self,
+        mu: Sequence[Array],
+        gradients: Sequence[Array],
+        count: Array,
+        numbers: Sequence[PrismDimensionNumbers | None],
+    ) -> list[Array]:
+        """Return the direction of every leaf; leaves of one layout share what is compiled."""
+        results = list(mu)
+        for group in group_by(_layouts(gradients, numbers)):
+            layout = numbers[group[0]]
+            momenta = _stack([mu[index] for index in group], layout)
+            fresh = _stack([gradients[index] for index in group], layout)
+            directions = self.of_stack(momenta, fresh, count, matrices=layout is not None)
+            for index, piece in zip(group, unstack(directions, count), strict=True):
+                results[index] = _as_leaf(piece, mu[index].shape, layout)
+        return results
+
+
+def _layouts(
+    leaves: Sequence[Array], numbers: Sequence[PrismDimensionNumbers | None]
+) -> list[Hashable]:
+    """Return a key for every leaf, equal for leaves that can be stacked."""
+    return [
+        (leaf.shape, leaf.dtype, None if layout is None else layout.axes())
+        for leaf, layout in zip(leaves, numbers, strict=True)
+    ]
+
+
+def _stack(leaves: Sequence[Array], layout: PrismDimensionNumbers | None) -> Array:
+    if layout is not None:
+        leaves = [to_matrices(leaf, *layout.axes()) for leaf in leaves]
+    return jnp.stack(leaves)
+
+
+def _as_leaf(piece: Array, shape: Sequence[int], layout: PrismDimensionNumbers | None) -> Array:
+    return piece if layout is None else from_matrices(piece, shape, *layout.axes())
 
 
 def scale_by_prism(
@@ -182,7 +245,7 @@ def scale_by_prism(
     """
     averaging = Momentum(b1, nesterov, shape_nesterov, bias_correction)
     method = Shaping(gamma, ns_iters, ns_coeffs, eps, ns_form, compute_dtype, precision)
-    amplitudes = _amplitudes(grad_clip_max_amps)
+    direction = Direction(averaging, method, _amplitudes(grad_clip_max_amps))
 
     def init(params: PyTree) -> ScaleByPrismState:
         mu = jax.tree.map(jnp.zeros_like, copied(params, mu_dtype))
@@ -201,16 +264,7 @@ def scale_by_prism(
             for old, g in zip(kept, wide, strict=True)
         ]
         count = optax.safe_increment(state.count)
-        pairs = [
-            averaging.target_and_innovation(m, g, count) for m, g in zip(mu, wide, strict=True)
-        ]
-        directions = _shape_leaves(method, pairs, numbers)
-        if nesterov and not shape_nesterov:
-            directions = [
-                shaping.nesterov(o, g, averaging.b1) for o, g in zip(directions, wide, strict=True)
-            ]
-        if amplitudes is not None:
-            directions = [guards.clip_by_tensor_rms(o, *amplitudes) for o in directions]
+        directions = direction.of_leaves(mu, wide, count, numbers)
         directions = [o.astype(g.dtype) for o, g in zip(directions, gradients, strict=True)]
         mu = [m.astype(old.dtype) for m, old in zip(mu, kept, strict=True)]
         return structure.unflatten(directions), ScaleByPrismState(count, structure.unflatten(mu))
@@ -235,33 +289,6 @@ def _amplitudes(given: MaxAmplitudes) -> tuple[Number, Number] | None:
     for amplitude in pair:
         check_positive_or_none("grad_clip_max_amps", amplitude)
     return pair[0], pair[1]
-
-
-def _shape_leaves(
-    method: Shaping,
-    pairs: Sequence[tuple[Array, Array]],
-    numbers: Sequence[PrismDimensionNumbers | None],
-) -> list[Array]:
-    """Shape every leaf that is a matrix; matrices of one shape and dtype share one body."""
-    results = [target for target, _ in pairs]
-    layouts = {
-        index: layout
-        for index, layout in enumerate(numbers)
-        if layout is not None and results[index].size > 0
-    }
-    views = {
-        index: tuple(to_matrices(array, *layout.axes()) for array in pairs[index])
-        for index, layout in layouts.items()
-    }
-    positions = list(views)
-    keys = [(views[index][0].shape[1:], views[index][0].dtype) for index in positions]
-    for group in group_by(keys):
-        members = [positions[place] for place in group]
-        shaped = map_stacks(method.matrix, [views[index] for index in members])
-        for index, matrices in zip(members, shaped, strict=True):
-            axes = layouts[index].axes()
-            results[index] = from_matrices(matrices, results[index].shape, *axes)
-    return results
 
 
 def prism(

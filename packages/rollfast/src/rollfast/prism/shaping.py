@@ -139,7 +139,7 @@ def shape(
     Args:
         target: T, (m, n).
         innovation: D, (m, n).
-        gamma: γ ≥ 0; with 0 the result is that of Muon.
+        gamma: γ ≥ 0; with 0 the result is that of Muon, and costs no more if it is a number.
         rows: Coefficients of the iteration, see `linalg.newton_schulz.coefficients`.
         iterations: Number of iterations; a traced number takes the direct form.
         eps: Added to the Frobenius norm of the stacked matrix.
@@ -155,12 +155,13 @@ def shape(
     Source: arXiv 2602.03096v1; the two forms are the same function, see the note.
     """
     check_choice("ns_form", form, FORMS)
-    if form == "direct" or not isinstance(iterations, int):
-        stacked = augment(target, innovation, gamma)
-        return newton_schulz(stacked, rows, iterations, eps)[: target.shape[0]]
-    plan = segments(rows, iterations, float(jnp.finfo(target.dtype).eps))
-    height, width = target.shape
-    dearer = gram_flops(height, width, plan) >= direct_flops(height, width, iterations)
-    if form == "auto" and dearer:
-        return shape(target, innovation, gamma, rows, iterations, eps, "direct")
-    return newton_schulz_top(target, gamma * innovation, plan, eps)
+    height = target.shape[0]
+    without = isinstance(gamma, int | float) and gamma == 0
+    stacked = target if without else augment(target, innovation, gamma)
+    if form != "direct" and isinstance(iterations, int):
+        sides = stacked.shape
+        plan = segments(rows, iterations, float(jnp.finfo(target.dtype).eps))
+        gram = gram_flops(sides[0], sides[1], height, plan)
+        if form == "gram" or gram < direct_flops(sides[0], sides[1], iterations):
+            return newton_schulz_top(stacked, height, plan, eps)
+    return newton_schulz(stacked, rows, iterations, eps)[:height]
