@@ -24,6 +24,7 @@ KERNELS = (
     "linalg.gram_newton_schulz",
     "trees.matrixize",
     "prism.shaping",
+    "prism.direction",
     "prism.prism",
     "guards",
     "schedules",

@@ -62,7 +62,7 @@ def test_each_combination_of_options(nesterov, shape_nesterov, bias_correction):
                 target = b1 * m / ahead + (1 - b1) * g / now
             o = target
             if leaf == "w":
-                o = shape(target, g - m / now, gamma, rows, 5, 1e-8)
+                o = shape(target, g - m / now, gamma, rows, 5, 0.0)
             if nesterov and not shape_nesterov:
                 o = b1 * o + (1 - b1) * g
             expected = clip_by_tensor_rms(o, 0.3, 0.4)
@@ -77,7 +77,7 @@ def test_gamma_zero_is_muon_with_look_ahead():
     for count, state in enumerate(states[1:]):
         g = gradients(count)["w"]
         m = 0.95 * m + 0.05 * g
-        muon = newton_schulz(0.95 * m + 0.05 * g, coefficients("jordan"), 5, 1e-8)
+        muon = newton_schulz(0.95 * m + 0.05 * g, coefficients("jordan"), 5, 0.0)
         # Zeros added to the sums, through five polynomials.
         np.testing.assert_allclose(state["updates"]["w"], muon, atol=200 * EPS)
 
@@ -225,9 +225,7 @@ def test_schedule_free_prism_is_its_parts():
     for t in range(total):
         g = gradients(t)
         m = 0.8 * m + 0.2 * g["w"]
-        o = clip_by_tensor_rms(
-            shape(m, g["w"] - m, 0.5, coefficients("jordan"), 5, 1e-8), 2.0, 10.0
-        )
+        o = clip_by_tensor_rms(shape(m, g["w"] - m, 0.5, coefficients("jordan"), 5, 0.0), 2.0, 10.0)
         v = 0.999 * v + 0.001 * g["b"] ** 2
         adam = g["b"] / (np.sqrt(v / (1 - 0.999 ** (t + 1))) + 1e-8)
         z = {

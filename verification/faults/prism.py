@@ -14,6 +14,7 @@ PRISMS = (
         "target = shaping.nesterov(mu, gradient, self.b1) if ahead else mu",
         "target = gradient",
         "optax muon before e9f838f9, right at the first step only",
+        module="prism.direction",
     ),
     Fault(
         "multiplied by the norm instead of divided",
@@ -86,6 +87,7 @@ PRISMS = (
         "innovation from the momentum ahead",
         "return target, shaping.innovation(gradient, mu)",
         "return target, shaping.innovation(gradient, target)",
+        module="prism.direction",
     ),
     slip(
         SCALE,

@@ -9,7 +9,8 @@ from rollfast import guards
 from rollfast.linalg.newton_schulz import Row
 from rollfast.options import check_choice, check_interval
 from rollfast.prism.dimension_numbers import DimensionNumbers
-from rollfast.prism.prism import MaxAmplitudes, prism
+from rollfast.prism.direction import MaxAmplitudes
+from rollfast.prism.prism import prism
 from rollfast.schedule_free.wrapper import schedule_free
 from rollfast.schedules import wsd_schedule
 from rollfast.typing import Array, DTypeLike, Number, PyTree, ScalarOrSchedule, scalar_dtype
