@@ -17,7 +17,6 @@ __all__ = [
     "clip_by_global_rms",
     "clip_by_tensor_rms",
     "global_norm",
-    "largest_modulus",
     "limit_to_squares",
     "skip_unsound_steps",
     "spike_scale",
@@ -80,7 +79,7 @@ def global_norm(gradients: Sequence[Array], axis_name: str | None = None) -> Arr
     Returns:
         A scalar, in float32 at least; not finite if an entry is not.
     """
-    largest = largest_modulus(gradients, axis_name)
+    largest = _largest_modulus(gradients, axis_name)
     unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     groups = [[jnp.square(m / unit) for m in group] for group in _moduli_by_shape(gradients)]
     squares = sum((jnp.sum(sum(group)) for group in groups), start=jnp.zeros([]))
@@ -89,7 +88,7 @@ def global_norm(gradients: Sequence[Array], axis_name: str | None = None) -> Arr
     return unit * jnp.sqrt(squares)
 
 
-def largest_modulus(gradients: Sequence[Array], axis_name: str | None = None) -> Array:
+def _largest_modulus(gradients: Sequence[Array], axis_name: str | None = None) -> Array:
     """Return max |g| over all entries of all leaves.
 
     Args:
@@ -163,7 +162,7 @@ class GuardedUpdate:
     ) -> tuple[PyTree, PyTree]:
         """Return (updates, state), or (zeros, the state as it was)."""
         # Without a limit the largest entry says all there is to know, in half the passes.
-        measure = largest_modulus if self.max_norm is None else global_norm
+        measure = _largest_modulus if self.max_norm is None else global_norm
         norm = measure(jax.tree.leaves(updates), self.axis_name)
         scale = spike_scale(norm, self.max_norm, self.permissive)
 
