@@ -21,6 +21,7 @@ __all__ = ["KERNELS", "Mutant", "mutants"]
 
 KERNELS = (
     "linalg.newton_schulz",
+    "linalg.hermitian",
     "linalg.gram_newton_schulz",
     "trees.matrixize",
     "prism.shaping",

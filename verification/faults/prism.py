@@ -26,8 +26,8 @@ PRISMS = (
     Fault(
         "conjugate missing",
         f"{NEWTON}.newton_schulz",
-        "gram = x @ x.conj().T",
-        "gram = x @ x.T",
+        "gram = hermitian_product(x, x.conj().T)",
+        "gram = hermitian_product(x, x.T)",
         "optax muon before 17e3e7ae",
     ),
     Fault(
@@ -141,15 +141,15 @@ PRISMS = (
     slip(
         f"{SHAPING}.shape",
         "recursion with W for W²",
-        "gram = (gram @ factor) @ factor",
-        "gram = gram @ factor",
+        "gram = hermitian_product(hermitian_product(gram, factor), factor)",
+        "gram = hermitian_product(gram, factor)",
         module="linalg.gram_newton_schulz",
     ),
     slip(
         f"{SHAPING}.shape",
         "Gram matrix without a conjugate",
-        "_factors(stacked.conj().T @ stacked, rows)",
-        "_factors(stacked.T @ stacked, rows)",
+        "_factors(hermitian_product(stacked.conj().T, stacked), rows)",
+        "_factors(hermitian_product(stacked.T, stacked), rows)",
         module="linalg.gram_newton_schulz",
     ),
     slip(

@@ -195,8 +195,13 @@ COUNTED = [
     (8, 40, "dion", 3),
     (12, 40, "jordan", 8),
     (40, 12, "jordan", 8),
+    # Sides from 256 on, where a quarter of a Hermitian product is left out.
+    (300, 256, "jordan", 5),
+    (256, 300, "polar_express", 6),
+    (128, 600, "jordan", 5),
+    (257, 300, "jordan", 5),
 ]
-CHOICES = [(48, 12), (16, 16), (8, 16), (8, 40)]
+CHOICES = [(48, 12), (16, 16), (8, 16), (8, 40), (256, 512), (512, 512)]
 
 SAME = "the same operations, which the compiler may fuse into others, amplified by the iteration"
 CHECKS = (

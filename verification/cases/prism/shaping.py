@@ -8,6 +8,7 @@ from verification import compare, registry
 from verification.case import Case, Invariant, Sample
 from verification.cases.linalg.newton_schulz import gain, gap_condition
 from verification.problems import matrices, tensors
+from verification.problems.matrices import gaussian
 
 NAME = "prism.shaping"
 ELEMENTWISE = "a few roundings of each entry"
@@ -18,6 +19,8 @@ TABLES = {
     (16, 24): ("polar_express", 5),
     (20, 20): ("jordan", 7),
     (8, 40): ("dion", 5),
+    (256, 256): ("jordan", 5),
+    (128, 300): ("dion", 5),
 }
 
 
@@ -66,6 +69,20 @@ def _blocks(
     signal = matrices(rng, shapes, cheap=True)
     for index, ((label, d), (_, m)) in enumerate(zip(noise, signal, strict=True)):
         yield label, m, d, (1.0, 0.3, 4.0)[index % 3]
+    if not small:
+        # Large enough for products that leave out what symmetry gives.
+        yield (
+            "256x256 real",
+            gaussian(rng, (256, 256), False),
+            gaussian(rng, (256, 256), False),
+            0.5,
+        )
+        yield (
+            "128x300 complex",
+            gaussian(rng, (128, 300), True),
+            gaussian(rng, (128, 300), True),
+            1.0,
+        )
 
 
 def _stacked(target: np.ndarray, innovation: np.ndarray, gamma: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from rollfast.linalg.hermitian import hermitian_flops, hermitian_product
 from rollfast.linalg.newton_schulz import Row, normalize
 from rollfast.typing import Array, Number
 
@@ -56,7 +57,8 @@ def segments(rows: Sequence[Row], iterations: int, epsilon: float) -> list[Segme
 def direct_flops(rows: int, columns: int, iterations: int) -> float:
     """Count the flops of `newton_schulz` on a (rows, columns) matrix."""
     short, long = sorted((rows, columns))
-    return iterations * (4.0 * short**2 * long + 2.0 * short**3)
+    square = hermitian_flops(short, long) + hermitian_flops(short, short)
+    return iterations * (square + 2.0 * short**2 * long)
 
 
 def gram_flops(rows: int, columns: int, height: int, plan: Sequence[Segment]) -> float:
@@ -69,13 +71,13 @@ def gram_flops(rows: int, columns: int, height: int, plan: Sequence[Segment]) ->
 
 def _segment_flops(rows: int, columns: int, height: int, count: int) -> float:
     side = min(rows, columns)
-    form_gram = 2.0 * rows * columns * side
-    recursion = 2.0 * side**3 * (count + 2 * (count - 1))
+    product = hermitian_flops(side, side)
+    iterated = hermitian_flops(side, max(rows, columns)) + (3 * count - 2) * product
     if columns > rows:
-        accumulate = 2.0 * height * side**2 * (count - 1) + 2.0 * height * side * columns
-    else:
-        accumulate = 2.0 * min(count * height * side**2, ((count - 1) * side + height) * side**2)
-    return form_gram + recursion + accumulate
+        return iterated + 2.0 * height * side * (side * (count - 1) + columns)
+    if height >= side:
+        return iterated + (count - 1) * product + 2.0 * height * side**2
+    return iterated + 2.0 * count * height * side**2
 
 
 def newton_schulz_top(
@@ -103,7 +105,7 @@ def newton_schulz_top(
 
 def _left_segment(stacked: Array, height: int, rows: Sequence[Row]) -> Array:
     """Iterate on X Xᴴ; only the rows of the polynomial that are wanted are kept."""
-    factors = _factors(stacked @ stacked.conj().T, rows)
+    factors = _factors(hermitian_product(stacked, stacked.conj().T), rows)
     polynomial = factors[0][:height]
     for factor in factors[1:]:
         polynomial = polynomial @ factor
@@ -112,12 +114,12 @@ def _left_segment(stacked: Array, height: int, rows: Sequence[Row]) -> Array:
 
 def _right_segment(stacked: Array, height: int, rows: Sequence[Row]) -> Array:
     """Iterate on Xᴴ X, multiplying the factors into the rows or first into each other."""
-    factors = _factors(stacked.conj().T @ stacked, rows)
+    factors = _factors(hermitian_product(stacked.conj().T, stacked), rows)
     result = stacked[:height]
     if height >= stacked.shape[1]:
         polynomial = factors[0]
         for factor in factors[1:]:
-            polynomial = polynomial @ factor
+            polynomial = hermitian_product(polynomial, factor)
         return result @ polynomial
     for factor in factors:
         result = result @ factor
@@ -129,8 +131,8 @@ def _factors(gram: Array, rows: Sequence[Row]) -> list[Array]:
     identity = jnp.eye(gram.shape[0], dtype=gram.dtype)
     factors = []
     for index, (a, b, c) in enumerate(rows):
-        factor = a * identity + b * gram + c * (gram @ gram)
+        factor = a * identity + b * gram + c * hermitian_product(gram, gram)
         factors.append(factor)
         if index + 1 < len(rows):
-            gram = (gram @ factor) @ factor
+            gram = hermitian_product(hermitian_product(gram, factor), factor)
     return factors

@@ -6,6 +6,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
+from rollfast.linalg.hermitian import hermitian_product
 from rollfast.options import check_choice
 from rollfast.typing import Array, Number
 
@@ -124,8 +125,8 @@ def newton_schulz(
 
     def body(x: Array, row: Sequence[Number] | Array) -> Array:
         a, b, c = row
-        gram = x @ x.conj().T
-        return a * x + (b * gram + c * (gram @ gram)) @ x
+        gram = hermitian_product(x, x.conj().T)
+        return a * x + (b * gram + c * hermitian_product(gram, gram)) @ x
 
     result = iterate(body, start, rows, iterations)
     return result.conj().T if tall else result
