@@ -54,7 +54,8 @@ def _run(given: argparse.Namespace) -> int:
     if not tasks(options):
         print(f"no check has {given.pattern!r} in its title; see: python -m verification list")
         return 1
-    return _run_and_report(options, whole=given.pattern == "")
+    whole = not (given.pattern or given.dtype or given.no_faults)
+    return _run_and_report(options, whole=whole)
 
 
 def _run_and_report(options: Options, *, whole: bool) -> int:
@@ -71,7 +72,7 @@ def _run_and_report(options: Options, *, whole: bool) -> int:
     escaped = [fault for fault in faults if not fault["caught"]]
     for fault in escaped:
         print(f"NOT CAUGHT {fault['target']}: {fault['name']} ({fault['source']})")
-        print(f"  python -m verification faults -k {fault['target']}")
+        print(f"  python -m verification faults -k {fault['target']} --seed {options.seed}")
     return int(bool(escaped) or any(result.failed for result in results))
 
 

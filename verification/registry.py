@@ -64,11 +64,12 @@ def mirrored_modules() -> Iterator[tuple[str, ModuleType]]:
             yield relative, importlib.import_module(info.name)
 
 
-def reference_names() -> list[str]:
+@cache
+def reference_names() -> tuple[str, ...]:
     """Return the dotted names of all public reference functions."""
-    return [
+    return tuple(
         f"{relative}.{name}" for relative, module in mirrored_modules() for name in module.__all__
-    ]
+    )
 
 
 @cache

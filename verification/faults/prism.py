@@ -19,8 +19,8 @@ PRISMS = (
     Fault(
         "multiplied by the norm instead of divided",
         f"{NEWTON}.newton_schulz",
-        "return matrix / jnp.where(norm > 0, norm, 1)",
-        "return matrix * jnp.where(norm > 0, norm, 1)",
+        "return scaled / jnp.where(norm > 0, norm, 1)",
+        "return scaled * jnp.where(norm > 0, norm, 1)",
         "HeavyBall 2.0.0 to 2.1.1",
     ),
     Fault(
@@ -91,7 +91,7 @@ PRISMS = (
     ),
     slip(
         SCALE,
-        "momentum of the look-ahead is kept",
+        "stored momentum shrunk",
         "mu = [m.astype(old.dtype)",
         "mu = [(0.95 * m).astype(old.dtype)",
     ),

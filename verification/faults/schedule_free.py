@@ -20,8 +20,8 @@ SCHEDULE_FREE = (
     Fault(
         "sum of weights kept in bfloat16",
         WRAPPER,
-        "zero = jnp.zeros([], scalar_dtype())",
-        "zero = jnp.zeros([], jnp.bfloat16)",
+        "weight_sum = state.weight_sum + weight",
+        "weight_sum = (state.weight_sum + weight).astype(jnp.bfloat16).astype(weight.dtype)",
         "optax 0.2.8 schedule_free with a bfloat16 leaf",
     ),
     Fault(

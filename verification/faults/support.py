@@ -48,8 +48,8 @@ SUPPORT = (
     Fault(
         "last step of the decay counted twice",
         "schedules.wsd_schedule",
-        "(total_steps - step) / (total_steps - last_stable)",
-        "(total_steps - 1 - step) / (total_steps - last_stable)",
+        "(total_steps - step) / decay_steps",
+        "(total_steps - 1 - step) / decay_steps",
         "the two readings of T, arXiv 2511.07767",
     ),
     slip("schedules.wsd_schedule", "warmup from zero", "warming = (step + 1)", "warming = step"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from verification.cases.prism.prism import CORRECTED, GRAM, numbers_for, stepped_condition
+from verification.cases.prism.prism import CORRECTED, numbers_for, stepped_condition
 from verification.problems import problem
 from verification.states import counters, stored
 from verification.trajectory import Field, Trajectory, updated_params
@@ -80,7 +80,6 @@ CHECKS = (
         fields=SEQUENCES,
         budget=8.0,
         reason=REASON,
-        growth=16.0,
     ),
     Trajectory(
         name=f"{NAME}.schedule_free_adamw",
@@ -128,8 +127,6 @@ CHECKS = (
         reason=REASON,
         ratio=128.0,
         ratio_reason=CORRECTED,
-        growth=64.0,
-        growth_reason=GRAM,
     ),
     Trajectory(
         name=f"{NAME}.schedule_free_prism",
@@ -157,8 +154,6 @@ CHECKS = (
         reason=REASON,
         ratio=128.0,
         ratio_reason=CORRECTED,
-        growth=64.0,
-        growth_reason=GRAM,
         spoil=_spoiled,
         free=False,
     ),

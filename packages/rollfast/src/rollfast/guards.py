@@ -20,6 +20,8 @@ __all__ = [
     "limit_to_squares",
     "skip_unsound_steps",
     "spike_scale",
+    "unguarded",
+    "without_guard",
 ]
 
 
@@ -77,7 +79,8 @@ def global_norm(gradients: Sequence[Array], axis_name: str | None = None) -> Arr
         axis_name: Mapped axis over which the leaves are sharded, or None.
 
     Returns:
-        A scalar, in float32 at least; not finite if an entry is not.
+        A scalar, in float32 at least; not finite if an entry is not, or if the norm itself lies
+        beyond the largest number.
     """
     largest = _largest_modulus(gradients, axis_name)
     unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
@@ -201,7 +204,7 @@ def skip_unsound_steps(
     Raises:
         ValueError: `max_norm` is not positive.
     """
-    check_positive_or_none("raw_global_grad_clip", max_norm)
+    check_positive_or_none("max_norm (raw_global_grad_clip)", max_norm)
     protected = optax.with_extra_args_support(unguarded(inner))
     guarded = GuardedUpdate(protected, max_norm, permissive, axis_name)
     return optax.GradientTransformationExtraArgs(protected.init, guarded)

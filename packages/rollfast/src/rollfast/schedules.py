@@ -58,7 +58,8 @@ def wsd_schedule(
     def schedule(count: ArrayLike) -> Array:
         step = jnp.asarray(count).astype(scalar_dtype())
         warming = (step + 1) / (last_warmup + 1)
-        remaining = jnp.clip((total_steps - step) / (total_steps - last_stable), 0, 1)
+        decay_steps = jnp.maximum(total_steps - last_stable, 1)
+        remaining = jnp.clip((total_steps - step) / decay_steps, 0, 1)
         decaying = DECAY_SHAPES[decay_shape](remaining)
         fraction = jnp.where(step > last_stable, decaying, jnp.minimum(warming, 1))
         return peak_lr * fraction

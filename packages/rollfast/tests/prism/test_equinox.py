@@ -48,3 +48,12 @@ def test_drives_prism(model):
         updates, _ = jax.eval_shape(optimizer.update, params, state, params)
         assert jax.tree.structure(updates) == jax.tree.structure(params)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(updates))
+
+
+def test_stacked_layers_stay_layers():
+    keys = jax.random.split(jax.random.key(0), 5)
+    linear = eqx.filter_vmap(lambda key: eqx.nn.Linear(4, 3, key=key))(keys)
+    convolution = eqx.filter_vmap(lambda key: eqx.nn.Conv1d(4, 3, 2, key=key))(keys)
+    spec = get_equinox_prism_spec([linear, convolution])
+    assert spec[0].weight == PrismDimensionNumbers((2,), 1)
+    assert spec[1].weight == PrismDimensionNumbers((2, 3), 1)

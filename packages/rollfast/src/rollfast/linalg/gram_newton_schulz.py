@@ -100,7 +100,7 @@ def newton_schulz_top(
         wanted = height if segment.last else stacked.shape[0]
         run = _left_segment if wide else _right_segment
         stacked = run(stacked, wanted, segment.rows)
-    return stacked
+    return stacked[:height]
 
 
 def _left_segment(stacked: Array, height: int, rows: Sequence[Row]) -> Array:

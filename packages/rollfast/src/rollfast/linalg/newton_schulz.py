@@ -8,9 +8,9 @@ import jax.numpy as jnp
 
 from rollfast.linalg.hermitian import hermitian_product
 from rollfast.options import check_choice
-from rollfast.typing import Array, Number
+from rollfast.typing import Array, Number, accumulator_dtype
 
-__all__ = ["coefficients", "newton_schulz", "polar"]
+__all__ = ["COEFFICIENTS", "Row", "coefficients", "newton_schulz", "normalize", "polar"]
 
 Row = tuple[float, float, float]
 Carry = TypeVar("Carry")
@@ -71,8 +71,11 @@ def normalize(matrix: Array, eps: Number) -> Array:
     """Return X / (‖X‖_F + eps), and zero for a zero matrix, without overflow or underflow."""
     largest = jnp.max(jnp.abs(matrix), initial=0)
     unit = jnp.where(largest > 0, largest, 1)
-    norm = unit * jnp.sqrt(jnp.sum(jnp.square(jnp.abs(matrix / unit)))) + eps
-    return matrix / jnp.where(norm > 0, norm, 1)
+    scaled = matrix / unit
+    # A sum of many squares leaves the range of float16.
+    squares = jnp.sum(jnp.square(jnp.abs(scaled)), dtype=accumulator_dtype(unit.dtype))
+    norm = (jnp.sqrt(squares) + eps / unit).astype(unit.dtype)
+    return scaled / jnp.where(norm > 0, norm, 1)
 
 
 def iterate(

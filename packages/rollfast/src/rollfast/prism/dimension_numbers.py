@@ -8,7 +8,13 @@ import optax
 
 from rollfast.typing import Array, PyTree, is_absent
 
-__all__ = ["PrismDimensionNumbers", "partition_labels", "resolve"]
+__all__ = [
+    "DimensionNumbers",
+    "PrismDimensionNumbers",
+    "masked_specification",
+    "partition_labels",
+    "resolve",
+]
 
 
 class PrismDimensionNumbers(NamedTuple):
@@ -48,6 +54,8 @@ def resolve(specification: DimensionNumbers, tree: PyTree) -> list[PrismDimensio
         ValueError: A specification is of another kind, or does not fit the axes of its leaf.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_absent)
+    if not leaves:
+        return []
     if callable(specification):
         specification = specification(tree)
     if specification is None:
@@ -57,7 +65,14 @@ def resolve(specification: DimensionNumbers, tree: PyTree) -> list[PrismDimensio
     elif isinstance(specification, PrismDimensionNumbers):
         found = [specification] * len(leaves)
     else:
-        found = structure.flatten_up_to(specification)
+        try:
+            found = structure.flatten_up_to(specification)
+        except ValueError as error:
+            names = [jax.tree_util.keystr(path) for path, _ in leaves]
+            raise ValueError(
+                f"dimension numbers must be a tree like the parameters, whose leaves are {names}, "
+                f"with PrismDimensionNumbers or None for each; {error}"
+            ) from error
     return [
         _checked(numbers, jax.tree_util.keystr(path), leaf)
         for numbers, (path, leaf) in zip(found, leaves, strict=True)
@@ -109,6 +124,8 @@ def masked_specification(specification: DimensionNumbers) -> Callable[[PyTree], 
     """
 
     def specify(tree: PyTree) -> PyTree:
+        if not jax.tree.leaves(tree):
+            return tree
         if specification is None or isinstance(specification, PrismDimensionNumbers):
             numbers = resolve(specification, tree)
             return jax.tree.structure(tree).unflatten(numbers)

@@ -85,21 +85,37 @@ class Shaping:
         """Shape one matrix."""
         if self.coefficients == EXACT:
             return shaping.shape_exact(target, innovation, self.gamma)
-        dtype = storage_dtype(target.dtype, self.compute_dtype or target.dtype)
-        gamma = self.gamma
-        if not isinstance(gamma, int | float):
-            gamma = jnp.asarray(gamma, jnp.finfo(dtype).dtype)
+        given = target.dtype
+        wanted = given if self.compute_dtype is None else self.compute_dtype
+        dtype = storage_dtype(given, wanted)
+        real = jnp.finfo(dtype).dtype
+        eps = self.eps
+        if dtype != given:
+            # Entries near one fit any dtype, and the result does not depend on their scale.
+            unit = _largest_modulus(target, innovation)
+            target, innovation, eps = target / unit, innovation / unit, eps / unit
         with jax.default_matmul_precision(self.precision):
             shaped = shaping.shape(
                 target.astype(dtype),
                 innovation.astype(dtype),
-                gamma,
+                _in_dtype(self.gamma, real),
                 self.rows(),
                 self.iterations,
-                self.eps,
+                _in_dtype(eps, real),
                 self.form,
             )
-        return shaped.astype(target.dtype)
+        return shaped.astype(given)
+
+
+def _largest_modulus(*arrays: Array) -> Array:
+    """Return the largest modulus of all entries, or one if all are zero."""
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(array), initial=0) for array in arrays]))
+    return jnp.where(largest > 0, largest, 1)
+
+
+def _in_dtype(number: Number, dtype: jnp.dtype) -> Number:
+    """Return an array in a dtype, and a Python number, which takes any, as it is."""
+    return number if isinstance(number, int | float) else number.astype(dtype)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ def get_equinox_prism_spec(model: Any, skip_depthwise_conv: bool = True) -> PyTr
     """Return the dimension numbers of an Equinox model, for `prism_weight_dimension_numbers`.
 
     The weights of linear, convolution and transposed convolution layers are matrices of inputs
-    (and kernel axes) by outputs; every other leaf is None, and goes to Adam.
+    (and kernel axes) by outputs; every other leaf is None, and goes to Adam. Layers that were
+    stacked along leading axes, to be scanned, stay layers.
 
     Args:
         model: An Equinox model, or what `eqx.filter` leaves of one.
@@ -44,7 +45,10 @@ def get_equinox_prism_spec(model: Any, skip_depthwise_conv: bool = True) -> PyTr
             depthwise = 1 < layer.groups == layer.in_channels
             if depthwise and skip_depthwise_conv:
                 return nothing
-        numbers = PrismDimensionNumbers(tuple(range(1, layer.weight.ndim)), 0)
+        own_axes = 2 + (layer.num_spatial_dims if isinstance(layer, convolutions) else 0)
+        # Axes before a layer's own count layers that were stacked to be scanned.
+        outputs = layer.weight.ndim - own_axes
+        numbers = PrismDimensionNumbers(tuple(range(outputs + 1, layer.weight.ndim)), outputs)
         return eqx.tree_at(lambda node: node.weight, nothing, numbers, is_leaf=lambda x: x is None)
 
     return jax.tree.map(specify, model, is_leaf=lambda node: isinstance(node, layers))

@@ -1,6 +1,7 @@
 """PRISM as Optax transformations."""
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import jax
@@ -85,7 +86,8 @@ def scale_by_prism(
             or `exact` for the polar factor by singular value decomposition.
         ns_form: `direct`, `gram` or `auto`, see `prism.shaping.shape`.
         eps: Added to the Frobenius norm before the iteration.
-        compute_dtype: Dtype of the iteration; that of the accumulators if None.
+        compute_dtype: Dtype of the iteration; that of the accumulators if None. Under
+            `optax.inject_hyperparams` it must be among `static_args`.
         precision: Precision of its matrix products, as `jax.default_matmul_precision` takes it.
 
     Returns:
@@ -98,10 +100,13 @@ def scale_by_prism(
     Source: arXiv 2602.03096v1; deviations in the note.
     """
     averaging = Momentum(b1, nesterov, shape_nesterov, bias_correction)
+    if isinstance(ns_iters, Integral):
+        ns_iters = int(ns_iters)
     method = Shaping(gamma, ns_iters, ns_coeffs, eps, ns_form, compute_dtype, precision)
     direction = Direction(averaging, method, amplitudes(grad_clip_max_amps))
 
     def init(params: PyTree) -> ScaleByPrismState:
+        resolve(weight_dimension_numbers, params)
         mu = jax.tree.map(jnp.zeros_like, copied(params, mu_dtype))
         return ScaleByPrismState(jnp.zeros([], jnp.int32), mu)
 

@@ -191,14 +191,14 @@ def schedule_free_prism(
         gamma: As for `prism`.
         ns_iters: As for `prism`.
         shape_nesterov: As for `prism`.
-        weight_decay: As for `prism`.
+        weight_decay: As for `prism`; 0, as for the other Schedule-Free methods.
         grad_clip_max_amps: As for `prism`.
         raw_global_grad_clip: As for `prism`; a skipped step moves no sequence.
         permissive_spike_protection: As for `prism`.
         mu_dtype: As for `prism`.
         axis_name: As for `prism`.
         adam_learning_rate: Peak rate of the other leaves; `learning_rate` if None.
-        adam_b1: As for `prism`.
+        adam_b1: As for `prism`; 0, as the interpolation takes the place of a first moment.
         adam_b2: As for `prism`.
         adam_eps: As for `prism`.
         prism_weight_dimension_numbers: As for `prism`.

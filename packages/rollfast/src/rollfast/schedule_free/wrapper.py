@@ -72,13 +72,13 @@ def schedule_free(
     Args:
         base_optimizer: Makes the step of z, learning rate and sign included. It is handed y as
             the parameters, so its weight decay is taken at y. Its own momentum is best off. Its
-            limit on the norm of gradients becomes that of the whole: a step that it would skip
-            moves no sequence.
+            limit on the norm of gradients, if it is not inside of a chain, becomes that of the
+            whole: a step that it would skip moves no sequence.
         learning_rate: The rate that the base optimizer uses at the same step, a number or a
             schedule; it only weights the average.
         b1: β of the interpolation, in [0, 1].
         weighting_mode: `theoretical` (equal weights), `schedulet` (γ) or `practical` (γ²).
-        state_dtype: Dtype in which z is kept; float32 at least if None.
+        state_dtype: Dtype in which z is kept, and x where it is; float32 at least if None.
         averaging_power: r of the weight (t+1)ʳ.
         use_max_learning_rate: Whether the weight is made of the largest rate so far, as in the
             released package. It matters where the schedule decays.

@@ -6,7 +6,7 @@ import optax
 
 from rollfast.typing import DTypeLike, PyTree, accumulator_dtype
 
-__all__ = ["cast_like", "copied", "in_accumulator_dtype", "to_accumulators"]
+__all__ = ["cast_like", "copied", "in_accumulator_dtype", "storage_dtype", "to_accumulators"]
 
 
 def to_accumulators(tree: PyTree) -> PyTree:
