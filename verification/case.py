@@ -15,6 +15,7 @@ __all__ = ["Case", "Invariant", "Sample"]
 DTYPES = (FLOAT64, "float32", "bfloat16")
 # Error in low precision over that of the reference itself in that precision.
 RATIO_BUDGET = 4.0
+ONE_ROUNDING = 0.5
 RATIO_REASON = "production may sum in another order than the reference does in the same dtype"
 
 
@@ -134,15 +135,18 @@ class Case:
         expected: Any,
         eps: float,
     ) -> float:
-        """Return the error of the reference itself in this dtype, one rounding at least."""
+        """Return the error of the reference itself in this dtype.
+
+        At least that of one rounding of the input, amplified as the formula amplifies it: the
+        control may be lucky with its roundings, which production cannot be asked to be.
+        """
         # What overflows in this dtype excuses nothing: it counts as one rounding below.
         with np.errstate(all="ignore"):
             control = truth(*rounded, **sample.options)
         error = compare.worst_error(
             control, expected, eps, condition=sample.condition, scale=sample.scale
         )
-        one_rounding = 0.5 / sample.condition
-        return max(error, one_rounding) if np.isfinite(error) else one_rounding
+        return max(error, ONE_ROUNDING) if np.isfinite(error) else ONE_ROUNDING
 
     def _result(self, dtype: str, worst: Finding, samples: list[Sample], thorough: bool) -> Result:
         exact = dtype == FLOAT64
