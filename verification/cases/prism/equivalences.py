@@ -37,6 +37,23 @@ def _run(jitted: bool = True, **options: Any) -> Callable[[np.random.Generator],
     return lambda rng: _last_update(production(NAME)(**options), _gradients(rng), jitted)[0]
 
 
+def _counted_iterations(traced: bool) -> Callable[[np.random.Generator], Any]:
+    """Return the polar factor after some iterations, their number traced or not."""
+
+    def run(rng: np.random.Generator) -> Any:
+        import jax
+
+        newton_schulz = production("linalg.newton_schulz.newton_schulz")
+        rows = production("linalg.newton_schulz.coefficients")("dion")
+        matrix = rng.standard_normal((6, 4))
+        if traced:
+            jitted = jax.jit(lambda x, count: newton_schulz(x, rows, count))
+            return [jitted(matrix, count) for count in (1, 3, 7)]
+        return [newton_schulz(matrix, rows, count) for count in (1, 3, 7)]
+
+    return run
+
+
 def _leaf_by_leaf(rng: np.random.Generator) -> Any:
     stream = _gradients(rng)
     found: dict[str, Any] = {}
@@ -282,6 +299,15 @@ CHECKS = (
         right=lambda rng: [[min(_counted(*layout, "jordan", 5))] for layout in CHOICES],
         budget=0.0,
         reason="whole numbers far below 2⁵³",
+    ),
+    Equivalence(
+        name="linalg.newton_schulz.newton_schulz",
+        label="traced number of iterations = number of Python",
+        left=_counted_iterations(True),
+        right=_counted_iterations(False),
+        budget=4.0,
+        condition=GAIN,
+        reason=SAME,
     ),
     Equivalence(
         name="prism.prism.prism",
