@@ -64,7 +64,6 @@ NAMES = {
     "zeros_like": "ones_like",
     "ones_like": "zeros_like",
     "abs": "square",
-    "nesterov": "momentum",
     "zeros": "ones",
 }
 
@@ -108,6 +107,8 @@ def _ignored(tree: ast.AST) -> Iterator[ast.AST]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Raise | ast.AnnAssign | ast.Import | ast.ImportFrom):
             yield node
+        elif isinstance(node, ast.ClassDef):
+            yield from node.decorator_list
         elif isinstance(node, ast.FunctionDef):
             yield from (part for part in (node.returns, *node.decorator_list) if part)
             yield from (

@@ -54,6 +54,33 @@ def _counted_iterations(traced: bool) -> Callable[[np.random.Generator], Any]:
     return run
 
 
+def _computed_in_float32(exponent: int) -> Callable[[np.random.Generator], Any]:
+    """Return the update of float64 leaves shaped in float32, at a scale that float32 has not."""
+
+    def run(rng: np.random.Generator) -> Any:
+        matrices = {leaf: shape for leaf, shape in SHAPES.items() if len(shape) == 2}
+        stream = [
+            {leaf: gradient * 2.0**exponent for leaf, gradient in gradients.items()}
+            for gradients in _gradients(rng, matrices)
+        ]
+        return _last_update(production(NAME)(compute_dtype="float32"), stream)[0]
+
+    return run
+
+
+def _enormous(entry: float) -> Callable[[np.random.Generator], Any]:
+    """Return updates and state of Adam's branch after one gradient with an enormous entry."""
+
+    def run(rng: np.random.Generator) -> Any:
+        import jax.numpy as jnp
+
+        ordinary = jnp.asarray(rng.standard_normal(5))
+        stream = [{"b": ordinary.at[2].set(entry)}, {"b": ordinary}]
+        return _last_update(production("prism.prism.prism")(0.1), stream)
+
+    return run
+
+
 def _leaf_by_leaf(rng: np.random.Generator) -> Any:
     stream = _gradients(rng)
     found: dict[str, Any] = {}
@@ -308,6 +335,22 @@ CHECKS = (
         budget=4.0,
         condition=GAIN,
         reason=SAME,
+    ),
+    Equivalence(
+        name=NAME,
+        label="shaped in float32 at scale 2^-400 = at scale one",
+        left=_computed_in_float32(-400),
+        right=_computed_in_float32(0),
+        budget=0.0,
+        reason="a power of two is taken out before the cast: equal bits",
+    ),
+    Equivalence(
+        name="prism.prism.prism",
+        label="a gradient whose square overflows = the largest whose square does not",
+        left=_enormous(1e300),
+        right=_enormous(float(np.sqrt(np.finfo(float).max) / 2)),
+        budget=4.0,
+        reason="the limit itself is rounded",
     ),
     Equivalence(
         name="prism.prism.prism",
