@@ -58,7 +58,9 @@ def _computed_in_float32(exponent: int) -> Callable[[np.random.Generator], Any]:
     """Return the update of float64 leaves shaped in float32, at a scale that float32 has not."""
 
     def run(rng: np.random.Generator) -> Any:
-        matrices = {leaf: shape for leaf, shape in SHAPES.items() if len(shape) == 2}
+        matrices: dict[str, tuple[int, ...]] = {
+            leaf: shape for leaf, shape in SHAPES.items() if len(shape) == 2
+        }
         stream = [
             {leaf: gradient * 2.0**exponent for leaf, gradient in gradients.items()}
             for gradients in _gradients(rng, matrices)
