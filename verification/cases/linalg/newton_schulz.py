@@ -61,6 +61,7 @@ def _iteration(rng: np.random.Generator) -> Iterator[Sample]:
         size = compare.norm(newton_schulz(*arguments))
         condition = max(1.0, gain(rows, ITERATIONS[table]) / size)
         yield Sample(f"{table} {label}", arguments, condition=condition)
+    yield Sample("a zero matrix", (np.zeros((12, 8)), ((3.4445, -4.7750, 2.0315),), 5, 0.0))
     row = ((3.0, -3.2, 1.2),)
     for eps in (0.5, 2.0):
         matrix = rng.standard_normal((12, 8))
