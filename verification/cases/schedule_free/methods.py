@@ -6,30 +6,14 @@ from typing import Any
 import numpy as np
 
 from verification.cases.prism.prism import CORRECTED, numbers_for, stepped_condition
+from verification.cases.schedule_free.wrapper import SEQUENCES
 from verification.problems import problem
-from verification.states import counters, stored
+from verification.states import stored
 from verification.trajectory import Field, Trajectory, updated_params
 
 NAME = "schedule_free.methods"
 REASON = "a few roundings of each entry a step, relative to the norm of its leaf"
 
-
-def _evaluated(state: Any, params: Any, updates: Any) -> Any:
-    """Read x through the public function."""
-    del updates
-    from verification.registry import production
-
-    return production("schedule_free.wrapper.schedule_free_eval_params")(state, params)
-
-
-SEQUENCES = (
-    Field("params", updated_params),
-    Field("x", _evaluated, condition=lambda leaf: 4.0),
-    stored("z"),
-    stored("weight_sum"),
-    stored("max_learning_rate"),
-    counters("step_count", "step_count", "count"),
-)
 MOMENTS = (
     stored("base_mu", "mu", branch="prism"),
     stored("base_adam_mu", "mu", branch="adam"),

@@ -12,6 +12,8 @@ from verification.registry import production
 from verification.states import counters, stored
 from verification.trajectory import Field, Trajectory, updated_params
 
+__all__ = ["CHECKS", "SEQUENCES"]
+
 NAME = "schedule_free.wrapper.schedule_free"
 STEPS = 12
 
@@ -47,11 +49,12 @@ def _around_descent(**options: Any) -> Callable[[Callable[..., Any], bool], Any]
 
 
 def _evaluated(state: Any, params: Any, updates: Any) -> Any:
+    """Read x through the public function."""
     del updates
     return production("schedule_free.wrapper.schedule_free_eval_params")(state, params)
 
 
-FIELDS = (
+SEQUENCES = (
     Field("params", updated_params),
     Field("x", _evaluated, condition=lambda leaf: 4.0),
     stored("z"),
@@ -183,7 +186,7 @@ CHECKS = (
         problem="quadratic",
         label="rate that falls, practical",
         build=_around_descent(b1=0.7, weighting_mode="practical"),
-        fields=FIELDS,
+        fields=SEQUENCES,
         budget=8.0,
         reason="a few roundings of each entry a step, relative to the norm of its leaf",
         ratio=8.0,
@@ -194,7 +197,7 @@ CHECKS = (
         problem="logistic",
         label="rate that falls, largest rate, r = 2",
         build=_around_descent(averaging_power=2.0, use_max_learning_rate=True),
-        fields=FIELDS,
+        fields=SEQUENCES,
         budget=8.0,
         reason="a few roundings of each entry a step, relative to the norm of its leaf",
         ratio=8.0,

@@ -30,6 +30,12 @@ def test_the_direction_does_not_depend_on_the_scale(compute_dtype, scale):
     np.testing.assert_allclose(got, wanted, atol=tolerance)
 
 
+@pytest.mark.parametrize("compute_dtype", [None, "float16"])
+def test_a_zero_matrix_stays_zero(compute_dtype):
+    got = direction(jnp.zeros((6, 4)), compute_dtype=compute_dtype)
+    np.testing.assert_array_equal(got, jnp.zeros((6, 4)))
+
+
 def test_entries_near_the_largest_number_are_shaped():
     largest = float(jnp.finfo(jnp.float32).max)
     got = direction(jnp.where(GRADIENT > 0, 0.3, -0.3) * largest)
