@@ -53,10 +53,10 @@ PSGD = (
     Fault(
         "momentum without its running mean",
         SCALE,
-        "beta = jnp.minimum(steps / (steps + 1), self.b1)",
-        "beta = jnp.minimum(0 * steps + 1, self.b1)",
+        "return jnp.minimum(steps / (steps + 1), b1)",
+        "return jnp.minimum(0 * steps + 1, b1)",
         "two conventions of momentum",
-        module="psgd.method",
+        module="psgd.momentum",
     ),
     Fault(
         "gradient preconditioned instead of the momentum",
@@ -104,11 +104,12 @@ PSGD = (
     Fault(
         "decay not multiplied by the rate",
         KRON,
-        "        optax.add_decayed_weights(weight_decay, weight_decay_mask),\n"
+        "        optax.add_decayed_weights(weight_decay, mask),\n"
         "        optax.scale_by_learning_rate(learning_rate),",
         "        optax.scale_by_learning_rate(learning_rate),\n"
-        "        optax.add_decayed_weights(weight_decay, weight_decay_mask),",
+        "        optax.add_decayed_weights(weight_decay, mask),",
         "Odyssey 5674, PyTorch 38853",
+        module="psgd.descent",
     ),
     slip(
         SF_KRON,

@@ -1,12 +1,10 @@
 """PSGD with a Kronecker-factored preconditioner, as Optax transformations."""
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from rollfast import guards
 from rollfast.guards import MaxAmplitudes, amplitudes
-from rollfast.options import check_interval
+from rollfast.psgd.descent import descend
 from rollfast.psgd.geometry import geometry
 from rollfast.psgd.method import Fitting, Method
 from rollfast.psgd.options import (
@@ -20,8 +18,7 @@ from rollfast.psgd.options import (
     Timing,
 )
 from rollfast.psgd.probability import ANNEALED
-from rollfast.trees.precision import in_accumulator_dtype
-from rollfast.typing import Array, DTypeLike, Number, PyTree, ScalarOrSchedule
+from rollfast.typing import DTypeLike, Number, PyTree, ScalarOrSchedule
 
 __all__ = ["kron", "scale_by_kron"]
 
@@ -266,74 +263,38 @@ def kron(
 
     Source: arXiv 2402.11858v7; psgd_torch a8616f1.
     """
-    check_interval("weight_decay", weight_decay, 0, float("inf"))
-    preconditioned, limits = guards.without_guard(
-        scale_by_kron(
-            b1=b1,
-            preconditioner_update_probability=preconditioner_update_probability,
-            max_size_triangular=max_size_triangular,
-            max_skew_triangular=max_skew_triangular,
-            min_ndim_triangular=min_ndim_triangular,
-            memory_save_mode=memory_save_mode,
-            whiten_grad=whiten_grad,
-            update_preconditioner_first=update_preconditioner_first,
-            preconditioner_lr=preconditioner_lr,
-            preconditioner_init_scale=preconditioner_init_scale,
-            mu_dtype=mu_dtype,
-            precond_dtype=precond_dtype,
-            precond_update_precision=precond_update_precision,
-            precond_grads_precision=precond_grads_precision,
-            scanned_layers=scanned_layers,
-            lax_map_scanned_layers=lax_map_scanned_layers,
-            lax_map_batch_size=lax_map_batch_size,
-            preconditioner_mode=preconditioner_mode,
-            beta_lipschitz=beta_lipschitz,
-            track_lipschitz=track_lipschitz,
-            damping=damping,
-            grad_clip_max_amps=grad_clip_max_amps,
-            grad_clip_mode=grad_clip_mode,
-            raw_global_grad_clip=raw_global_grad_clip,
-            permissive_spike_protection=permissive_spike_protection,
-            newton_schulz_iters=newton_schulz_iters,
-            axis_name=axis_name,
-            key=key,
-            preconditioner_update_interval=preconditioner_update_interval,
-            merge_small_dims=merge_small_dims,
-            partition_large_dims=partition_large_dims,
-            cache_preconditioner=cache_preconditioner,
-        )
+    preconditioned = scale_by_kron(
+        b1=b1,
+        preconditioner_update_probability=preconditioner_update_probability,
+        max_size_triangular=max_size_triangular,
+        max_skew_triangular=max_skew_triangular,
+        min_ndim_triangular=min_ndim_triangular,
+        memory_save_mode=memory_save_mode,
+        whiten_grad=whiten_grad,
+        update_preconditioner_first=update_preconditioner_first,
+        preconditioner_lr=preconditioner_lr,
+        preconditioner_init_scale=preconditioner_init_scale,
+        mu_dtype=mu_dtype,
+        precond_dtype=precond_dtype,
+        precond_update_precision=precond_update_precision,
+        precond_grads_precision=precond_grads_precision,
+        scanned_layers=scanned_layers,
+        lax_map_scanned_layers=lax_map_scanned_layers,
+        lax_map_batch_size=lax_map_batch_size,
+        preconditioner_mode=preconditioner_mode,
+        beta_lipschitz=beta_lipschitz,
+        track_lipschitz=track_lipschitz,
+        damping=damping,
+        grad_clip_max_amps=grad_clip_max_amps,
+        grad_clip_mode=grad_clip_mode,
+        raw_global_grad_clip=raw_global_grad_clip,
+        permissive_spike_protection=permissive_spike_protection,
+        newton_schulz_iters=newton_schulz_iters,
+        axis_name=axis_name,
+        key=key,
+        preconditioner_update_interval=preconditioner_update_interval,
+        merge_small_dims=merge_small_dims,
+        partition_large_dims=partition_large_dims,
+        cache_preconditioner=cache_preconditioner,
     )
-    stepped = optax.chain(
-        optax.add_decayed_weights(weight_decay, weight_decay_mask),
-        optax.scale_by_learning_rate(learning_rate),
-    )
-    together = _followed_by(preconditioned, stepped)
-    return guards.skip_unsound_steps(in_accumulator_dtype(together), **limits)
-
-
-def _followed_by(
-    first: optax.GradientTransformation, then: optax.GradientTransformation
-) -> optax.GradientTransformationExtraArgs:
-    """Chain two optimizers, of which the first skips unsound steps by itself.
-
-    The state of the second is small, and put back by a selection.
-    """
-    first = optax.with_extra_args_support(first)
-
-    def init(params: PyTree) -> tuple[PyTree, PyTree]:
-        return first.init(params), then.init(params)
-
-    def update(
-        updates: PyTree,
-        state: tuple[PyTree, PyTree],
-        params: PyTree | None = None,
-        *,
-        sound: Array | bool = True,
-        **extra: object,
-    ) -> tuple[PyTree, tuple[PyTree, PyTree]]:
-        directions, one = first.update(updates, state[0], params, sound=sound, **extra)
-        steps, other = then.update(directions, state[1], params)
-        zeros = jax.tree.map(jnp.zeros_like, steps)
-        return guards.taken(sound, steps, zeros), (one, guards.taken(sound, other, state[1]))
-
-    return optax.GradientTransformationExtraArgs(init, update)
+    return descend(preconditioned, learning_rate, weight_decay, weight_decay_mask)

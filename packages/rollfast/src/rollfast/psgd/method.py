@@ -16,9 +16,10 @@ from rollfast.psgd.draws import check_key, normalized_key
 from rollfast.psgd.fitting import Rule
 from rollfast.psgd.geometry import Geometry
 from rollfast.psgd.layout import LeafLayout, buckets, layout_of, scanned_flags
+from rollfast.psgd.momentum import average
 from rollfast.psgd.options import KeyOrSeed, Limits, Mapping, Precision, Structure, Timing
+from rollfast.psgd.pair import Decision, Pair, paired
 from rollfast.psgd.preconditioner import (
-    Pair,
     Preconditioner,
     Step,
     apply,
@@ -26,7 +27,7 @@ from rollfast.psgd.preconditioner import (
     initial,
     starting_scale,
 )
-from rollfast.trees.precision import cast_like, copied, to_accumulators
+from rollfast.trees.precision import copied, to_accumulators
 from rollfast.typing import Array, DTypeLike, Number, PyTree, ScalarOrSchedule, scalar_dtype
 
 __all__ = ["Fitting", "Method", "ScaleByKronState"]
@@ -188,13 +189,14 @@ class Method:
         averaged, mu = wide, state.mu
         if mu is not None:
             kept = structure.flatten_up_to(mu)
-            averaged = self._averaged(wide, kept, state.count)
+            averaged, _ = average(wide, kept, self.b1, state.count)
             new = [m.astype(old.dtype) for m, old in zip(averaged, kept, strict=True)]
             mu = structure.unflatten(guards.taken(sound, new, kept))
-        pair = self._pair(structure, wide if self.fitting.whiten_grad else averaged, Hvp, vector)
+        fitted = wide if self.fitting.whiten_grad else averaged
+        pair = paired(structure, fitted, Hvp, vector)
         before = _taken_down(structure, state)
         after, correction, pending = self._fitted(
-            before, pair, layouts, state, _Decision(update_preconditioner, sound)
+            before, pair, layouts, state, Decision(update_preconditioner, sound)
         )
         first = self.fitting.update_first
         used = _Used(after, None) if first else _Used(before, correction)
@@ -210,40 +212,18 @@ class Method:
             key=state.key,
         )
 
-    def _averaged(self, gradients: list[Array], mu: list[Array], count: Array) -> list[Array]:
-        """Return β m + (1-β) g, β = min(t / (t+1), b1): a running mean, later an average."""
-        steps = count.astype(scalar_dtype())
-        beta = jnp.minimum(steps / (steps + 1), self.b1)
-        averaged = []
-        for old, gradient in zip(mu, gradients, strict=True):
-            decay = beta.astype(jnp.finfo(gradient.dtype).dtype)
-            averaged.append(decay * old.astype(gradient.dtype) + (1 - decay) * gradient)
-        return averaged
-
-    def _pair(
-        self, structure: Any, gradients: list[Array], products: PyTree, vectors: PyTree
-    ) -> Pair:
-        """Return what to fit to."""
-        if (products is None) != (vectors is None):
-            given, missing = ("vector", "Hvp") if products is None else ("Hvp", "vector")
-            raise ValueError(f"{given} is given without {missing}; update needs both or neither.")
-        if products is None:
-            return Pair(gradients, None)
-        wide = [to_accumulators(structure.flatten_up_to(tree)) for tree in (products, vectors)]
-        return Pair(cast_like(wide[0], gradients), cast_like(wide[1], gradients))
-
     def _fitted(
         self,
         before: Preconditioner,
         pair: Pair,
         layouts: list[LeafLayout],
         state: ScaleByKronState,
-        decision: "_Decision",
+        decision: Decision,
     ) -> tuple[Preconditioner, Array, Array]:
         """Return (preconditioner, what P was multiplied by for a first scale, is it pending)."""
         fitting, axis_name = self.fitting, self.limits.axis_name
         pending = state.needs_scale_init
-        moves = decision.moves(self, pair, state)
+        moves = decision.moves(self.timing, pair, state, axis_name)
         rate = fitting.learning_rate
         rule = Rule(
             fitting.geometry,
@@ -299,36 +279,6 @@ class _Used(NamedTuple):
 
     preconditioner: Preconditioner
     missing: Array | None
-
-
-class _Decision(NamedTuple):
-    """What the caller says about a step."""
-
-    asked: Array | bool | None
-    sound: Array | bool
-
-    def moves(self, method: Method, pair: Pair, state: ScaleByKronState) -> Array:
-        """Say whether the preconditioner moves in this step.
-
-        While its scale is pending it moves at the first pair that is not zero, unless the caller
-        says otherwise.
-        """
-        pending = state.needs_scale_init
-        asked = pending | method.timing.is_due(state.key, state.count)
-        if self.asked is not None:
-            asked = jnp.asarray(self.asked, bool)
-        sides = [pair.gradients] if pair.probes is None else [pair.gradients, pair.probes]
-
-        def largest() -> Array:
-            axis_name = method.limits.axis_name
-            return jnp.stack([guards.largest_modulus(side, axis_name) for side in sides])
-
-        if pair.probes is not None:
-            asked = asked & jnp.all(jnp.isfinite(largest()))
-        tells = jax.lax.cond(
-            pending & asked, lambda: jnp.all(largest() > 0), lambda: jnp.asarray(True)
-        )
-        return asked & tells & self.sound
 
 
 def _hung(

@@ -16,10 +16,11 @@ from rollfast.psgd.draws import DrawnSlice, draw_slice, slice_keys
 from rollfast.psgd.fitting import Rule, newton_scale, update_factors, whitening_scale
 from rollfast.psgd.layout import Bucket, LeafLayout, buckets
 from rollfast.psgd.options import Mapping
+from rollfast.psgd.pair import Pair
 from rollfast.trees.batching import unstack
 from rollfast.typing import Array, DTypeLike, Number
 
-__all__ = ["Pair", "Preconditioner", "Step", "apply", "fit", "initial", "starting_scale"]
+__all__ = ["Preconditioner", "Step", "apply", "fit", "initial", "starting_scale"]
 
 # Up to this many tensors of one shape are multiplied one by one, which saves the copies to and from
 # a stack, a fifth of a step of 24 blocks; more go in a loop, which compiles one body (two cores).
@@ -41,18 +42,6 @@ class Preconditioner(NamedTuple):
     factors: Stacks
     normals: list[list[Array | None]]
     estimates: Stacks | None
-
-
-class Pair(NamedTuple):
-    """What the preconditioner is fitted to.
-
-    Attributes:
-        gradients: g, or Hessian-vector products, of all leaves.
-        probes: v of the products, or None for whitening.
-    """
-
-    gradients: Sequence[Array]
-    probes: Sequence[Array] | None
 
 
 class Step(NamedTuple):

@@ -1,0 +1,101 @@
+"""What a preconditioner is fitted to in a step, and whether it is."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from rollfast import guards
+from rollfast.psgd.options import Timing
+from rollfast.trees.precision import cast_like, to_accumulators
+from rollfast.typing import Array, PyTree
+
+__all__ = ["Decision", "Pair", "Progress", "paired"]
+
+
+class Pair(NamedTuple):
+    """What the preconditioner is fitted to.
+
+    Attributes:
+        gradients: g, or Hessian-vector products, of all leaves.
+        probes: v of the products, or None for whitening.
+    """
+
+    gradients: Sequence[Array]
+    probes: Sequence[Array] | None
+
+
+def paired(structure: Any, gradients: list[Array], products: PyTree, vectors: PyTree) -> Pair:
+    """Return the pair of a step.
+
+    Args:
+        structure: Of the tree.
+        gradients: What to fit to where there are no products, in the dtype of their sums.
+        products: Tree of Hessian-vector products, or None.
+        vectors: Tree of the vectors that the Hessian was multiplied with, or None.
+
+    Raises:
+        ValueError: One of the two is given without the other.
+    """
+    if (products is None) != (vectors is None):
+        given, missing = ("vector", "Hvp") if products is None else ("Hvp", "vector")
+        raise ValueError(f"{given} is given without {missing}; update needs both or neither.")
+    if products is None:
+        return Pair(gradients, None)
+    wide = [to_accumulators(structure.flatten_up_to(tree)) for tree in (products, vectors)]
+    return Pair(cast_like(wide[0], gradients), cast_like(wide[1], gradients))
+
+
+class Progress(Protocol):
+    """What a state says of the steps that are behind it."""
+
+    @property
+    def count(self) -> Array:
+        """Steps taken."""
+
+    @property
+    def needs_scale_init(self) -> Array:
+        """Whether the scale of Q waits for a first gradient."""
+
+    @property
+    def key(self) -> Array:
+        """Key of all random numbers."""
+
+
+class Decision(NamedTuple):
+    """What the caller says about a step."""
+
+    asked: Array | bool | None
+    sound: Array | bool
+
+    def moves(
+        self, timing: Timing, pair: Pair, state: Progress, axis_name: str | None = None
+    ) -> Array:
+        """Say whether the preconditioner moves in this step.
+
+        While its scale is pending it moves at the first pair that is not zero, unless the caller
+        says otherwise.
+
+        Args:
+            timing: When it is to move if nobody says.
+            pair: What it would be fitted to.
+            state: Of the optimizer, before the step.
+            axis_name: Mapped axis over which gradients are sharded, or None.
+        """
+        pending = state.needs_scale_init
+        if self.asked is None:
+            asked = pending | timing.is_due(state.key, jnp.asarray(state.count))
+        else:
+            asked = jnp.asarray(self.asked, bool)
+        sides = [pair.gradients] if pair.probes is None else [pair.gradients, pair.probes]
+
+        def largest() -> Array:
+            return jnp.stack([guards.largest_modulus(side, axis_name) for side in sides])
+
+        if pair.probes is not None:
+            asked = asked & jnp.all(jnp.isfinite(largest()))
+        tells = jax.lax.cond(
+            pending & asked, lambda: jnp.all(largest() > 0), lambda: jnp.asarray(True)
+        )
+        return asked & tells & self.sound
