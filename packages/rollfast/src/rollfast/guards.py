@@ -16,6 +16,7 @@ from rollfast.typing import Array, Number, PyTree, accumulator_dtype
 __all__ = [
     "MaxAmplitudes",
     "amplitudes",
+    "clip_by_global_norm",
     "clip_by_global_rms",
     "clip_by_tensor_rms",
     "global_norm",
@@ -91,6 +92,24 @@ def clip_by_global_rms(
     rms = global_norm(updates, axis_name) / jnp.sqrt(size)
     factor = jnp.minimum(1, max_rms / jnp.where(rms > 0, rms, 1))
     return [_limit_modulus(update, factor, max_abs) for update in updates]
+
+
+def clip_by_global_norm(updates: Sequence[Array], max_norm: Number) -> list[Array]:
+    """Limit the norm over all entries of all leaves, u ← u · min(1, max_norm / ‖u‖).
+
+    Args:
+        updates: Leaves of any shapes.
+        max_norm: Largest norm.
+
+    Returns:
+        The leaves, in their shapes and dtypes.
+    """
+    norm = global_norm(updates)
+    factor = jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))
+    return [
+        (update * factor.astype(jnp.finfo(update.dtype).dtype)).astype(update.dtype)
+        for update in updates
+    ]
 
 
 def _limit_modulus(update: Array, factor: Array, max_abs: Number) -> Array:

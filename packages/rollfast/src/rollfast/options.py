@@ -7,7 +7,15 @@ import math
 from collections.abc import Collection
 from numbers import Integral, Real
 
-__all__ = ["check_choice", "check_count", "check_interval", "check_positive_or_none"]
+import jax
+
+__all__ = [
+    "check_choice",
+    "check_count",
+    "check_interval",
+    "check_positive_or_none",
+    "check_static",
+]
 
 
 def check_interval(
@@ -77,3 +85,20 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """
     if value not in choices:
         raise ValueError(f"{name}={value!r} is not allowed; it must be one of {sorted(choices)}.")
+
+
+def check_static(name: str, value: object) -> None:
+    """Raise if a number that says of what shape the state is is traced.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: What was given.
+
+    Raises:
+        ValueError: It is traced, as an injected hyperparameter is.
+    """
+    if isinstance(value, jax.core.Tracer):
+        raise ValueError(
+            f"{name} is traced, but says of what shape the state is; it must be a plain number, "
+            f"under optax.inject_hyperparams by static_args=({name!r}, …)."
+        )

@@ -14,13 +14,15 @@ import jax.numpy as jnp
 
 from rollfast.psgd.fitting import SliceDraws
 from rollfast.psgd.geometry import Geometry
-from rollfast.typing import Array, DTypeLike
+from rollfast.typing import Array, DTypeLike, scalar_dtype
 
 __all__ = [
     "DrawnSlice",
+    "FlatDraws",
     "StepDraws",
     "check_key",
     "draw_decision",
+    "draw_flat_step",
     "draw_slice",
     "draw_step",
     "normalized_key",
@@ -57,6 +59,26 @@ class StepDraws(NamedTuple):
 
     decision: Array
     slices: list[SliceDraws]
+
+
+class FlatDraws(NamedTuple):
+    """The random numbers of a step of a preconditioner of one vector.
+
+    Attributes:
+        decision: Uniform in [0, 1), whether the preconditioner is updated.
+        probe: Zero mean and unit variance, (n,).
+        noise: The same, independent of it.
+        rotation_probes: Rows for the norm of a rotation's generator, (k, n), or None.
+        side: Uniform in [0, 1), which part of the factor moves.
+        balance: Uniform in [0, 1), whether its parts are balanced.
+    """
+
+    decision: Array
+    probe: Array
+    noise: Array
+    rotation_probes: Array | None
+    side: Array
+    balance: Array
 
 
 def check_key(key: object) -> None:
@@ -156,6 +178,35 @@ def draw_step(
     keys = slice_keys(key, count, jnp.arange(len(slices)))
     drawn = [draw_slice(own, item, geometry, noisy) for own, item in zip(keys, slices, strict=True)]
     return StepDraws(draw_decision(key, count), drawn)
+
+
+def draw_flat_step(
+    key: Array, count: Array, size: int, dtype: DTypeLike, rotates: bool = False
+) -> FlatDraws:
+    """Return all random numbers of a step of a preconditioner of one vector.
+
+    Args:
+        key: Key of the optimizer.
+        count: Steps taken before this one.
+        size: n, length of the vector.
+        dtype: Real dtype of the vector.
+        rotates: Whether probes for a rotation are drawn.
+    """
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.fold_in(key, count), jnp.arange(1, 5))
+    side, balance = jax.random.uniform(keys[3], (2,), scalar_dtype())
+
+    def signs(own: Array, shape: tuple[int, ...]) -> Array:
+        words = -(-math.prod(shape) // _WORD)
+        return _signs(jax.random.bits(own, (words,), jnp.uint32), shape, jnp.dtype(dtype))
+
+    return FlatDraws(
+        decision=draw_decision(key, count),
+        probe=signs(keys[0], (size,)),
+        noise=signs(keys[1], (size,)),
+        rotation_probes=signs(keys[2], (PROBES, size)) if rotates else None,
+        side=side,
+        balance=balance,
+    )
 
 
 def _bits(shape: Sequence[int], dtype: DTypeLike) -> int:

@@ -2,10 +2,10 @@
 
 import jax.numpy as jnp
 
-from rollfast.linalg.norm_bounds import hermitian_norm_bound
+from rollfast.linalg.norm_bounds import hermitian_norm_bound, norm_bound
 from rollfast.typing import Array, Number
 
-__all__ = ["lipschitz", "relative_gradient", "smoothness"]
+__all__ = ["gradient_size", "lipschitz", "relative_gradient", "smoothness"]
 
 
 def smoothness(first: Array, second: Array, probes: Array | None) -> Array:
@@ -59,3 +59,19 @@ def relative_gradient(first: Array, second: Array) -> Array:
     if first.ndim == 2 and second.ndim == 0:
         return first - second * jnp.eye(first.shape[0], dtype=first.dtype)
     return first - second
+
+
+def gradient_size(first: Array, second: Array) -> Array:
+    """Return ‖triu(T₁ - T₂)‖, which a step of an earlier form is divided by.
+
+    Args:
+        first: T₁, (n, n) of a dense factor, (n,) of a diagonal one.
+        second: T₂, like `first`, or a scalar t that stands for t I.
+
+    Returns:
+        A real scalar: a lower bound of the norm, or the largest modulus of a diagonal.
+
+    Source: psgd_torch a8616f1, `update_precond_affine_math_`, order `1st`.
+    """
+    error = relative_gradient(first, second)
+    return jnp.max(jnp.abs(error)) if error.ndim == 1 else norm_bound(jnp.triu(error))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from rollfast.linalg import kronecker
 from rollfast.linalg.triangular import solve_adjoint
-from rollfast.psgd.factor import lipschitz, relative_gradient, smoothness
+from rollfast.psgd.factor import gradient_size, lipschitz, relative_gradient, smoothness
 from rollfast.psgd.geometry import Auxiliary, Geometry
 from rollfast.typing import Array, DTypeLike, Number
 
@@ -18,6 +18,7 @@ __all__ = [
     "SliceDraws",
     "damped",
     "newton_scale",
+    "second_moment_scale",
     "terms",
     "update_factors",
     "whitening_scale",
@@ -39,6 +40,8 @@ class Rule(NamedTuple):
         newton: Whether the probe belongs to a Hessian-vector product.
         least_iterations: Newton–Schulz iterations made in any case.
         axis_name: Mapped axis over which Gram matrices are averaged, or None.
+        normalizer: What the step is divided by: the smoothness of the criterion (`2nd`), or the
+            size of the gradient (`1st`).
     """
 
     geometry: Geometry
@@ -49,6 +52,7 @@ class Rule(NamedTuple):
     newton: bool = False
     least_iterations: int = 5
     axis_name: str | None = None
+    normalizer: str = "2nd"
 
     def in_dtype(self, dtype: DTypeLike) -> "Rule":
         """Return the rule with its numbers in a dtype, so that none of them raises another."""
@@ -221,7 +225,10 @@ def update_factors(
         pairs = jax.lax.pmean(pairs, rule.axis_name)
     moved, tracked = [], []
     for axis, (first, second) in enumerate(pairs):
-        estimate = smoothness(first, second, draws.norm_probes[axis])
+        if rule.normalizer == "1st":
+            estimate = gradient_size(first, second)
+        else:
+            estimate = smoothness(first, second, draws.norm_probes[axis])
         if rule.tracks_lipschitz:
             estimate = lipschitz(estimates[axis], estimate, rule.beta)
         step = rule.learning_rate / jnp.where(estimate > 0, estimate, 1)
@@ -287,11 +294,39 @@ def newton_scale(
 
     Source: psgd_torch a8616f1, `KronNewton.step`.
     """
-    unit = _largest(vectors)
-    unit = jnp.where(unit > 0, unit, 1)
-    squares = sum(jnp.sum((jnp.abs(vector) / unit) ** 2) for vector in vectors)
-    mean = squares / sum(math.prod(vector.shape) for vector in vectors)
+    mean, unit = _mean_square(vectors)
     return jnp.sqrt(unit) * mean**0.25 * whitening_scale(products, damping, is_stacked)
+
+
+def second_moment_scale(vectors: Sequence[Array] | None, gradients: Sequence[Array]) -> Array:
+    """Return s = (Σ|v|² / Σ|h|²)^(1/4), at which c(s²I) is least.
+
+    Args:
+        vectors: v, tensors of any shapes; None for white noise, of which |v|² is the number of
+            entries.
+        gradients: g, or h = H v, of the same shapes.
+
+    Returns:
+        A real scalar; computed so that no square overflows. One if either sum is zero.
+
+    Source: psgd_torch a8616f1, misc/psgd_updates.pdf; psgd_jax 0.1.5.
+    """
+    size, size_unit = _mean_square(gradients)
+    if vectors is None:
+        one, one_unit = jnp.ones_like(size), jnp.ones_like(size_unit)
+    else:
+        one, one_unit = _mean_square(vectors)
+    known = (size > 0) & (one > 0)
+    ratio = jnp.where(known, one, 1) / jnp.where(known, size, 1)
+    return jnp.where(known, ratio**0.25 * jnp.sqrt(one_unit) / jnp.sqrt(size_unit), 1)
+
+
+def _mean_square(tensors: Sequence[Array]) -> tuple[Array, Array]:
+    """Return the mean of all squares, over that of a unit, and the unit."""
+    unit = _largest(tensors)
+    unit = jnp.where(unit > 0, unit, 1)
+    parts = [jnp.sum((jnp.abs(tensor) / unit) ** 2) for tensor in tensors]
+    return jnp.sum(jnp.stack(parts)) / sum(math.prod(tensor.shape) for tensor in tensors), unit
 
 
 def _largest(tensors: Sequence[Array]) -> Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rollfast import guards
-from rollfast.options import check_choice, check_count, check_interval
+from rollfast.options import check_choice, check_count, check_interval, check_static
 from rollfast.psgd.draws import draw_decision
 from rollfast.psgd.plan import MEMORY_SAVE_MODES
 from rollfast.typing import Array, DTypeLike, Number, ScalarOrSchedule
@@ -67,11 +67,7 @@ class Structure:
             ("merge_small_dims", self.merge_limit),
             ("partition_large_dims", self.block_size),
         ):
-            if isinstance(value, jax.core.Tracer):
-                raise ValueError(
-                    f"{name} is traced, but says of what shape the state is; it must be a plain "
-                    f"number, under optax.inject_hyperparams by static_args=({name!r}, …)."
-                )
+            check_static(name, value)
         check_interval("max_size_triangular", self.max_size, 0, float("inf"))
         check_interval("max_skew_triangular", self.max_skew, 0, float("inf"))
         check_interval("min_ndim_triangular", self.min_ndim, 0, float("inf"))

@@ -1,0 +1,106 @@
+"""Options of the optimizers that precondition a whole tree as one vector."""
+
+from dataclasses import dataclass
+
+import jax.numpy as jnp
+
+from rollfast import guards
+from rollfast.options import check_choice, check_interval, check_positive_or_none
+from rollfast.psgd.fitting import newton_scale, second_moment_scale, whitening_scale
+from rollfast.psgd.flat import ORDERS, StepRule
+from rollfast.psgd.pair import Pair
+from rollfast.typing import Array, Number, ScalarOrSchedule, scalar_dtype
+
+__all__ = ["DEFAULT_SEED", "MOMENTS", "FlatFitting", "FlatLimits", "Momentum"]
+
+# Seed of the original package where none is given.
+DEFAULT_SEED = 36
+
+
+def _by_fourth_moments(pair: Pair, damping: Number | None) -> Array:
+    if pair.probes is None:
+        return whitening_scale(pair.gradients, damping)
+    return newton_scale(pair.probes, pair.gradients, damping)
+
+
+def _by_second_moments(pair: Pair, damping: Number | None) -> Array:
+    del damping
+    return second_moment_scale(pair.probes, pair.gradients)
+
+
+# Of what the scale of Q at the start is made.
+MOMENTS = {"4th": _by_fourth_moments, "2nd": _by_second_moments}
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """What is preconditioned."""
+
+    b1: Number
+    nesterov: bool
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_interval("b1", self.b1, 0, 1, open_high=True)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a momentum; a `b1` that is injected may become positive."""
+        return not (isinstance(self.b1, int | float) and self.b1 == 0)
+
+
+@dataclass(frozen=True)
+class FlatFitting:
+    """How the preconditioner is fitted."""
+
+    order: str
+    learning_rate: ScalarOrSchedule
+    beta: Number
+    damping: Number | None
+    init_scale: Number | None
+    moment: str
+    whiten_grad: bool
+    update_first: bool
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_choice("step_normalizer_order", self.order, ORDERS)
+        check_choice("precond_init_moment", self.moment, MOMENTS)
+        check_interval("precond_lr", self.learning_rate, 0, 2)
+        check_interval("beta_lipschitz", self.beta, 0, 1, open_high=True)
+        check_interval("damping", self.damping, 0, float("inf"))
+        check_positive_or_none("precond_init_scale", self.init_scale)
+
+    def rule(self, count: Array) -> StepRule:
+        """Return how far a factor is moved in a step.
+
+        Args:
+            count: Steps taken before this one.
+        """
+        rate = self.learning_rate
+        rate = jnp.asarray(rate(count) if callable(rate) else rate, scalar_dtype())
+        return StepRule(rate, self.beta, self.order)
+
+    def starting_scale(self, pair: Pair) -> Array:
+        """Return the scale of Q that suits a first pair."""
+        return MOMENTS[self.moment](pair, self.damping).astype(scalar_dtype())
+
+
+@dataclass(frozen=True)
+class FlatLimits:
+    """Limits on the direction, over all leaves together."""
+
+    amplitudes: tuple[Number, Number] | None
+    max_norm: Number | None
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_positive_or_none("update_global_norm_clip", self.max_norm)
+
+    def limited(self, direction: Array) -> Array:
+        """Return the direction within the limits."""
+        if self.amplitudes is not None:
+            direction = guards.clip_by_global_rms([direction], *self.amplitudes)[0]
+        if self.max_norm is not None:
+            direction = guards.clip_by_global_norm([direction], self.max_norm)[0]
+        return direction

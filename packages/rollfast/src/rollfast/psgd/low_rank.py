@@ -1,0 +1,311 @@
+"""Preconditioners of a diagonal and a low rank, Q = (I + U Vᵀ) diag(d).
+
+U and V are kept as the rows of one array, of which a product with a vector reads every number
+once and in its order, and beside them the products of all pairs of rows. What a step needs of U
+and V is then two such products with vectors, and arithmetic on matrices of a few rows.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rollfast.psgd.flat import StepRule
+from rollfast.trees.batching import map_columns, sum_over_columns
+from rollfast.typing import Array
+
+__all__ = ["LowRank", "LowRankDraws", "apply_normal", "gram_of", "low_rank", "update_factor"]
+
+_BALANCE_RATE = 0.1
+_BALANCE_PROBABILITY = 0.01
+
+
+class LowRank(NamedTuple):
+    """Q = (I + U Vᵀ) diag(d).
+
+    Attributes:
+        rows: The columns of U, then those of V, (2r, n).
+        diagonal: d, (n,).
+        gram: Products of all pairs of rows, (2r, 2r).
+    """
+
+    rows: Array
+    diagonal: Array
+    gram: Array
+
+    @property
+    def rank(self) -> int:
+        """Number of columns of U."""
+        return self.rows.shape[0] // 2
+
+
+class LowRankDraws(NamedTuple):
+    """Random numbers of one step.
+
+    Attributes:
+        side: Uniform in [0, 1); below a half U moves, else V.
+        balance: Uniform in [0, 1), for the orders that balance now and then.
+    """
+
+    side: Array
+    balance: Array
+
+
+class _Pair(NamedTuple):
+    """A pair as the low-rank part sees it, all over the rows [U; V] after balancing.
+
+    Attributes:
+        images: a = Q h and b = Q⁻ᵀ v, (2, n).
+        products: Rows times a, and times b, (2r, 2).
+        inner: Products of all pairs of a and b, (2, 2).
+        preconditioned: P h and P⁻¹v, (2, n).
+        curvatures: h times P h, and v times P⁻¹v, entry by entry, (2, n).
+    """
+
+    images: Array
+    products: Array
+    inner: Array
+    preconditioned: Array
+    curvatures: Array
+
+
+def low_rank(u: Array, v: Array, diagonal: Array) -> LowRank:
+    """Return Q from its parts.
+
+    Args:
+        u: U, (n, r).
+        v: V, (n, r).
+        diagonal: d, (n,).
+    """
+    rows = jnp.concatenate([u.T, v.T])
+    return LowRank(rows, diagonal, gram_of(rows))
+
+
+def gram_of(rows: Array) -> Array:
+    """Return the products of all pairs of rows, (2r, 2r), from (2r, n)."""
+    return sum_over_columns(lambda columns: columns @ columns.T, rows)
+
+
+def apply_normal(factor: LowRank, vector: Array) -> Array:
+    """Return P x = QᵀQ x.
+
+    Args:
+        factor: Q.
+        vector: x, (n,).
+
+    Source: psgd_torch a8616f1, `precond_grad_lra`.
+    """
+    rank = factor.rank
+    scaled = factor.diagonal * vector
+    along = factor.rows @ scaled
+    u, v = along[:rank], along[rank:]
+    # Q x = d x + U v, of which Uᵀ is u + UᵀU v.
+    weights = jnp.concatenate([v, u + factor.gram[:rank, :rank] @ v])
+    return factor.diagonal * (scaled + weights @ factor.rows)
+
+
+def update_factor(
+    factor: LowRank,
+    lipschitz: Array,
+    h: Array,
+    v: Array,
+    draws: LowRankDraws,
+    rule: StepRule,
+) -> tuple[LowRank, Array]:
+    """Move d, and one of U and V, down the gradient of hᵀP h + vᵀP⁻¹v.
+
+    With V fixed the matrices I + U Vᵀ are a group in U, and the other way round; those in which
+    both move are none, so that they take turns.
+
+    Args:
+        factor: Q.
+        lipschitz: L of U, V and d, (3,).
+        h: Gradient, or Hessian-vector product, (n,).
+        v: White noise, or the vector that the Hessian was multiplied with, (n,).
+        draws: Which of U and V moves, and whether they are balanced.
+        rule: How far.
+
+    Returns:
+        (Q, L) after the step; as they were where an estimate overflows.
+
+    Source: psgd_torch a8616f1, `update_precond_lra`; arXiv 2402.04553, equation 11, in the
+        submitted version.
+    """
+    rank = factor.rank
+    balance = _BALANCES[rule.order](factor.gram, draws.balance)
+    gram = balance @ factor.gram @ balance.T
+    pair = _pair(factor, balance, gram, h, v)
+    size = _DIAGONAL_SIZES[rule.order](pair, h, v)
+    of_diagonal = rule.divisor(lipschitz[2], size)
+    change = rule.step(of_diagonal) * (pair.curvatures[0] - pair.curvatures[1])
+    divisors = lipschitz.at[2].set(of_diagonal)
+    if rank:
+        turn, divisors = _turn(gram, pair, draws, rule, divisors)
+    sound = jnp.all(jnp.isfinite(divisors))
+    divisors = jnp.where(sound, divisors, lipschitz)
+    diagonal = jnp.where(sound, factor.diagonal - change * factor.diagonal, factor.diagonal)
+    if not rank:
+        return factor._replace(diagonal=diagonal), divisors
+    # What is added to the rows balanced: rows of their own, and of a and b.
+    own = jnp.where(sound, turn[:, :-2] @ balance, jnp.eye(2 * rank, dtype=gram.dtype))
+    beside = jnp.where(sound, turn[:, -2:], 0)
+    rows = _moved(factor.rows, own, beside, pair.images)
+    return LowRank(rows, diagonal, _gram_after(gram, pair, turn, sound, factor.gram)), divisors
+
+
+def _pair(factor: LowRank, balance: Array, gram: Array, h: Array, v: Array) -> _Pair:
+    """Return a, b and what follows from them."""
+    rank = factor.rank
+    first, second = factor.diagonal * h, v / factor.diagonal
+    if not rank:
+        images = jnp.stack([first, second])
+        none = jnp.zeros((0, 2), h.dtype)
+        sides = jnp.stack([factor.diagonal * first, second / factor.diagonal])
+        return _Pair(images, none, images @ images.T, sides, images * images)
+    # Two products with vectors read the rows faster than one with a matrix of two columns.
+    h_u, h_v = jnp.split(balance @ (factor.rows @ first), 2)
+    w_u, w_v = jnp.split(balance @ (factor.rows @ second), 2)
+    u_u, u_v, v_v = gram[:rank, :rank], gram[:rank, rank:], gram[rank:, rank:]
+    kernel = jnp.eye(rank, dtype=gram.dtype) + u_v.T
+    a_u, a_v = h_u + u_u @ h_v, h_v + u_v.T @ h_v
+    inner = jnp.linalg.solve(kernel.T, w_u)
+    b_u, b_v = w_u - u_v @ inner, w_v - v_v @ inner
+    outer = jnp.linalg.solve(kernel, b_v)
+    nothing = jnp.zeros_like(inner)
+    weights = jnp.stack(
+        [
+            jnp.concatenate([h_v, nothing]),
+            jnp.concatenate([h_v, a_u]),
+            jnp.concatenate([nothing, -inner]),
+            jnp.concatenate([-outer, -inner]),
+        ]
+    )
+    added = (weights @ balance) @ factor.rows
+    a, b = first + added[0], second + added[2]
+    images = jnp.stack([a, b])
+    # P h = d (a + V Uᵀa), P⁻¹v = (b - U K⁻¹ Vᵀb) / d.
+    inside = jnp.stack([first + added[1], second + added[3]])
+    sides = jnp.stack([factor.diagonal * inside[0], inside[1] / factor.diagonal])
+    curvatures = jnp.stack([first * inside[0], second * inside[1]])
+    products = jnp.stack([jnp.concatenate([a_u, a_v]), jnp.concatenate([b_u, b_v])], 1)
+    crossed = jnp.sum(a * b)
+    inner_products = jnp.stack(
+        [jnp.stack([jnp.sum(a * a), crossed]), jnp.stack([crossed, jnp.sum(b * b)])]
+    )
+    return _Pair(images, products, inner_products, sides, curvatures)
+
+
+def _turn(
+    gram: Array, pair: _Pair, draws: LowRankDraws, rule: StepRule, divisors: Array
+) -> tuple[Array, Array]:
+    """Return (rows after the step over [U; V; a; b] before it, (2r, 2r + 2), all L)."""
+    rank = gram.shape[0] // 2
+    identity = jnp.eye(2 * rank, 2 * rank + 2, dtype=gram.dtype)
+    (a_u, b_u), (a_v, b_v) = pair.products[:rank].T, pair.products[rank:].T
+    size = _SIDE_SIZES[rule.order]
+
+    def turn_u() -> tuple[Array, Array]:
+        divisor = rule.divisor(divisors[0], size(gram[rank:, rank:], pair, (a_v, b_v)))
+        kernel = jnp.eye(rank, dtype=gram.dtype) + gram[rank:, :rank]
+        step = rule.step(divisor) * jnp.stack([a_v @ kernel, -b_v @ kernel], 1)
+        return identity.at[:rank, -2:].add(-step), divisors.at[0].set(divisor)
+
+    def turn_v() -> tuple[Array, Array]:
+        divisor = rule.divisor(divisors[1], size(gram[:rank, :rank], pair, (a_u, b_u)))
+        step = rule.step(divisor)
+        within = step * (jnp.outer(a_u, a_u) - jnp.outer(b_u, b_u))
+        turned = identity.at[rank:, -2:].add(-step * jnp.stack([a_u, -b_u], 1))
+        return turned.at[rank:, rank:-2].add(-within), divisors.at[1].set(divisor)
+
+    return jax.lax.cond(draws.side < 0.5, turn_u, turn_v)
+
+
+def _gram_after(gram: Array, pair: _Pair, turn: Array, sound: Array, before: Array) -> Array:
+    """Return the products of all pairs of rows after the step, without the rows."""
+    whole = jnp.block([[gram, pair.products], [pair.products.T, pair.inner]])
+    return jnp.where(sound, turn @ whole @ turn.T, before)
+
+
+def _moved(rows: Array, own: Array, beside: Array, images: Array) -> Array:
+    """Return the rows after the step, over the rows and a, b."""
+    weights = jnp.concatenate([own, beside], 1)
+
+    def move(columns: Array, others: Array) -> Array:
+        return weights @ jnp.concatenate([columns, others])
+
+    return map_columns(move, rows, images)
+
+
+def _balance_closely(gram: Array, uniform: Array) -> Array:
+    """Return what brings UᵀU and VᵀV together, and leaves U Vᵀ nearly as it is."""
+    del uniform
+    rank = gram.shape[0] // 2
+    u_u, v_v = gram[:rank, :rank], gram[rank:, rank:]
+    of_u, of_v = jnp.trace(u_u), jnp.trace(v_v)
+    can = (of_u > 0) & (of_v > 0)
+    ratio = jnp.sqrt(jnp.where(can, of_u, 1) / jnp.where(can, of_v, 1))
+    apart = u_u / ratio - v_v * ratio
+    apart = _BALANCE_RATE * apart / jnp.where(can, of_u / ratio + of_v * ratio, 1)
+    half_square = apart @ apart / 2
+    identity = jnp.eye(rank, dtype=gram.dtype)
+    root = jnp.sqrt(ratio)
+    sides = [(identity - apart + half_square) / root, (identity + apart + half_square) * root]
+    return jnp.where(can, jax.scipy.linalg.block_diag(*sides), jnp.eye(2 * rank, dtype=gram.dtype))
+
+
+def _balance_rarely(gram: Array, uniform: Array) -> Array:
+    """Return what gives U and V one norm, in one step of a hundred."""
+    rank = gram.shape[0] // 2
+    of_u, of_v = jnp.trace(gram[:rank, :rank]), jnp.trace(gram[rank:, rank:])
+    can = (of_u > 0) & (of_v > 0) & (uniform < _BALANCE_PROBABILITY)
+    root = (jnp.where(can, of_u, 1) / jnp.where(can, of_v, 1)) ** 0.25
+    return jnp.diag(jnp.repeat(jnp.stack([1 / root, root]), rank, total_repeat_length=2 * rank))
+
+
+_BALANCES = {"tracked": _balance_closely, "2nd": _balance_rarely, "1st": _balance_rarely}
+
+
+def _sum_of_largest(pair: _Pair, h: Array, v: Array) -> Array:
+    del h, v
+    return jnp.sum(jnp.max(jnp.abs(pair.curvatures), 1))
+
+
+def _largest_product(pair: _Pair, h: Array, v: Array) -> Array:
+    # Roots before the product, which would overflow sooner.
+    return jnp.max(jnp.hypot(pair.preconditioned[0], v) * jnp.hypot(h, pair.preconditioned[1]))
+
+
+def _largest_difference(pair: _Pair, h: Array, v: Array) -> Array:
+    del h, v
+    return jnp.max(jnp.abs(pair.curvatures[0] - pair.curvatures[1]))
+
+
+_DIAGONAL_SIZES = {
+    "tracked": _sum_of_largest,
+    "2nd": _largest_product,
+    "1st": _largest_difference,
+}
+
+
+def _sum_of_norms(gram: Array, pair: _Pair, products: tuple[Array, Array]) -> Array:
+    """Return |a| |V Vᵀa| + |b| |V Vᵀb|, or the same with U."""
+    norms = [jnp.sqrt(jnp.maximum(p @ gram @ p, 0)) for p in products]
+    return jnp.sqrt(pair.inner[0, 0]) * norms[0] + jnp.sqrt(pair.inner[1, 1]) * norms[1]
+
+
+def _norm_of_difference(gram: Array, pair: _Pair, products: tuple[Array, Array]) -> Array:
+    """Return the norm of a (V Vᵀa)ᵀ - b (V Vᵀb)ᵀ, or of the same with U."""
+    first, second = products
+    square = (
+        pair.inner[0, 0] * (first @ gram @ first)
+        + pair.inner[1, 1] * (second @ gram @ second)
+        - 2 * pair.inner[0, 1] * (first @ gram @ second)
+    )
+    return jnp.sqrt(jnp.abs(square))
+
+
+_SIDE_SIZES = {
+    "tracked": _sum_of_norms,
+    "2nd": _sum_of_norms,
+    "1st": _norm_of_difference,
+}
