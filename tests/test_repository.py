@@ -29,7 +29,7 @@ LAYERS = (
     ("guards", "schedules"),
     ("psgd", "prism"),
     ("schedule_free",),
-    ("optim", "__init__"),
+    ("optim", "affine", "low_rank_approximation", "xmat", "__init__"),
 )
 LARGEST_FILE = 400
 LONGEST_FUNCTION = 60

@@ -14,9 +14,9 @@ from rollfast.psgd.factor import relative_gradient
 from rollfast.psgd.fitting import terms
 from rollfast.psgd.flat import StepRule
 from rollfast.psgd.flat_method import FlatMethod, FlatOptions, Start, guarded
-from rollfast.psgd.flat_options import FlatFitting, FlatLimits, Momentum
+from rollfast.psgd.flat_options import FlatFitting, FlatLimits
 from rollfast.psgd.geometry import Auxiliary, Geometry, geometry
-from rollfast.psgd.options import KeyOrSeed, Precision, PreconditionerMode, Timing
+from rollfast.psgd.options import KeyOrSeed, Momentum, Precision, PreconditionerMode, Timing
 from rollfast.typing import Array, DTypeLike, Number, PyTree, ScalarOrSchedule
 
 __all__ = ["ScaleByDenseState", "dense_newton", "scale_by_dense_newton", "update_factor"]

@@ -1,5 +1,7 @@
 """A preconditioned direction, followed by decay and the step along it."""
 
+from numbers import Real
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -31,10 +33,13 @@ def descend(
     """
     check_interval("weight_decay", weight_decay, 0, float("inf"))
     first, limits = guards.without_guard(preconditioned)
-    stepped = optax.chain(
-        optax.add_decayed_weights(weight_decay, mask),
-        optax.scale_by_learning_rate(learning_rate),
-    )
+    stepped = optax.scale_by_learning_rate(learning_rate)
+    # Without decay no parameters are needed.
+    if not (isinstance(weight_decay, Real) and weight_decay == 0):
+        stepped = optax.chain(
+            optax.add_decayed_weights(weight_decay, mask),
+            stepped,
+        )
     together = _followed_by(first, stepped)
     return guards.skip_unsound_steps(in_accumulator_dtype(together), **limits)
 

@@ -14,6 +14,7 @@ from rollfast.psgd.geometry import Auxiliary, Geometry
 from rollfast.typing import Array, DTypeLike, Number
 
 __all__ = [
+    "MOMENTS",
     "Rule",
     "SliceDraws",
     "damped",
@@ -319,6 +320,31 @@ def second_moment_scale(vectors: Sequence[Array] | None, gradients: Sequence[Arr
     known = (size > 0) & (one > 0)
     ratio = jnp.where(known, one, 1) / jnp.where(known, size, 1)
     return jnp.where(known, ratio**0.25 * jnp.sqrt(one_unit) / jnp.sqrt(size_unit), 1)
+
+
+def _fourth_moment_scale(
+    vectors: Sequence[Array] | None,
+    gradients: Sequence[Array],
+    damping: Number | None,
+    is_stacked: bool = False,
+) -> Array:
+    if vectors is None:
+        return whitening_scale(gradients, damping, is_stacked)
+    return newton_scale(vectors, gradients, damping, is_stacked)
+
+
+def _second_moment_scale(
+    vectors: Sequence[Array] | None,
+    gradients: Sequence[Array],
+    damping: Number | None,
+    is_stacked: bool = False,
+) -> Array:
+    del damping, is_stacked
+    return second_moment_scale(vectors, gradients)
+
+
+# Of which moment of the first gradients the scale of Q at the start is made.
+MOMENTS = {"4th": _fourth_moment_scale, "2nd": _second_moment_scale}
 
 
 def _mean_square(tensors: Sequence[Array]) -> tuple[Array, Array]:

@@ -11,9 +11,9 @@ from rollfast import guards
 from rollfast.psgd.draws import FlatDraws, check_key, draw_flat_step, normalized_key
 from rollfast.psgd.fitting import damped
 from rollfast.psgd.flat import StepRule
-from rollfast.psgd.flat_options import DEFAULT_SEED, FlatFitting, FlatLimits, Momentum
+from rollfast.psgd.flat_options import DEFAULT_SEED, FlatFitting, FlatLimits
 from rollfast.psgd.momentum import average
-from rollfast.psgd.options import KeyOrSeed, Precision, Timing
+from rollfast.psgd.options import KeyOrSeed, Momentum, Precision, Timing
 from rollfast.psgd.pair import Decision, Pair, paired
 from rollfast.trees.flat import flat_dtype, flat_size, flatten, unflatten
 from rollfast.trees.precision import copied, to_accumulators

@@ -6,47 +6,15 @@ import jax.numpy as jnp
 
 from rollfast import guards
 from rollfast.options import check_choice, check_interval, check_positive_or_none
-from rollfast.psgd.fitting import newton_scale, second_moment_scale, whitening_scale
+from rollfast.psgd.fitting import MOMENTS
 from rollfast.psgd.flat import ORDERS, StepRule
 from rollfast.psgd.pair import Pair
 from rollfast.typing import Array, Number, ScalarOrSchedule, scalar_dtype
 
-__all__ = ["DEFAULT_SEED", "MOMENTS", "FlatFitting", "FlatLimits", "Momentum"]
+__all__ = ["DEFAULT_SEED", "FlatFitting", "FlatLimits"]
 
 # Seed of the original package where none is given.
 DEFAULT_SEED = 36
-
-
-def _by_fourth_moments(pair: Pair, damping: Number | None) -> Array:
-    if pair.probes is None:
-        return whitening_scale(pair.gradients, damping)
-    return newton_scale(pair.probes, pair.gradients, damping)
-
-
-def _by_second_moments(pair: Pair, damping: Number | None) -> Array:
-    del damping
-    return second_moment_scale(pair.probes, pair.gradients)
-
-
-# Of what the scale of Q at the start is made.
-MOMENTS = {"4th": _by_fourth_moments, "2nd": _by_second_moments}
-
-
-@dataclass(frozen=True)
-class Momentum:
-    """What is preconditioned."""
-
-    b1: Number
-    nesterov: bool
-
-    def __post_init__(self) -> None:
-        """Check the options."""
-        check_interval("b1", self.b1, 0, 1, open_high=True)
-
-    @property
-    def is_kept(self) -> bool:
-        """Whether there is a momentum; a `b1` that is injected may become positive."""
-        return not (isinstance(self.b1, int | float) and self.b1 == 0)
 
 
 @dataclass(frozen=True)
@@ -83,7 +51,9 @@ class FlatFitting:
 
     def starting_scale(self, pair: Pair) -> Array:
         """Return the scale of Q that suits a first pair."""
-        return MOMENTS[self.moment](pair, self.damping).astype(scalar_dtype())
+        return MOMENTS[self.moment](pair.probes, pair.gradients, self.damping).astype(
+            scalar_dtype()
+        )
 
 
 @dataclass(frozen=True)

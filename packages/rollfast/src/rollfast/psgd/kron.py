@@ -12,6 +12,7 @@ from rollfast.psgd.options import (
     KeyOrSeed,
     Limits,
     Mapping,
+    Momentum,
     Precision,
     PreconditionerMode,
     Structure,
@@ -154,7 +155,7 @@ def scale_by_kron(
         partition_large_dims,
     )
     method = Method(
-        b1,
+        Momentum(b1),
         mu_dtype,
         fitting,
         structure,

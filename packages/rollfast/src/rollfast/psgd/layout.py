@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from rollfast.psgd.draws import DrawnSlice
 from rollfast.psgd.options import Structure
-from rollfast.psgd.plan import block_slices, dense_axes, view_shape
+from rollfast.psgd.plan import block_slices, dense_axes, matrix_view, view_shape
 from rollfast.trees.batching import group_by
 from rollfast.trees.precision import storage_dtype
 from rollfast.typing import Array, DTypeLike, PyTree, accumulator_dtype
@@ -43,6 +43,8 @@ class LeafLayout:
         dtype: Dtype of its sums.
         scanned: Whether the first axis runs over layers.
         view: Shape of a layer, without axes of size one, small ones merged.
+        axes: Sizes of the axes of a layer before some of them make the rows and the others the
+            columns of a matrix, and their order then; None where the view is no such matrix.
         blocks: Parts of a layer.
         first: Number of its first tensor; they are counted layer by layer, block by block.
     """
@@ -53,6 +55,7 @@ class LeafLayout:
     view: tuple[int, ...]
     blocks: tuple[Block, ...]
     first: int
+    axes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     @property
     def layers(self) -> int:
@@ -66,7 +69,7 @@ class LeafLayout:
 
     def split(self, leaf: Array) -> list[Array]:
         """Return the blocks of a leaf, each (layers, …)."""
-        layers = leaf.reshape(self.layers, *self.view)
+        layers = self._viewed(leaf)
         if len(self.blocks) == 1:
             return [layers]
         every = slice(None)
@@ -80,13 +83,27 @@ class LeafLayout:
     def join(self, blocks: Sequence[Array]) -> Array:
         """Undo `split`."""
         if len(self.blocks) == 1:
-            return blocks[0].reshape(self.shape)
+            return self._unviewed(blocks[0])
         layers = jnp.zeros((self.layers, *self.view), blocks[0].dtype)
         for block, part in zip(self.blocks, blocks, strict=True):
             starts = [start for start, _ in block.places]
             sizes = [stop - start for start, stop in block.places]
             piece = part.reshape(self.layers, *sizes)
             layers = jax.lax.dynamic_update_slice(layers, piece, (0, *starts))
+        return self._unviewed(layers)
+
+    def _viewed(self, leaf: Array) -> Array:
+        if self.axes is not None:
+            sizes, order = self.axes
+            leaf = leaf.reshape(self.layers, *sizes).transpose(0, *(1 + axis for axis in order))
+        return leaf.reshape(self.layers, *self.view)
+
+    def _unviewed(self, layers: Array) -> Array:
+        if self.axes is not None:
+            sizes, order = self.axes
+            back = sorted(range(len(order)), key=order.__getitem__)
+            layers = layers.reshape(self.layers, *(sizes[axis] for axis in order))
+            layers = layers.transpose(0, *(1 + axis for axis in back))
         return layers.reshape(self.shape)
 
     def numbers(self, block: int) -> list[int]:
@@ -108,9 +125,13 @@ def layout_of(
     for leaf, over_layers in zip(leaves, scanned, strict=True):
         shape = tuple(leaf.shape)
         view = view_shape(shape[1:] if over_layers else shape, structure.merge_limit)
+        axes = None
+        if structure.matricize and len(view) > 2:
+            order, *sides = matrix_view(view)
+            axes, view = (view, order), tuple(sides)
         blocks = () if 0 in shape else _blocks(view, structure)
         dtype = accumulator_dtype(leaf.dtype)
-        layouts.append(LeafLayout(shape, dtype, over_layers, view, blocks, first))
+        layouts.append(LeafLayout(shape, dtype, over_layers, view, blocks, first, axes))
         first += layouts[-1].tensors
     return layouts
 

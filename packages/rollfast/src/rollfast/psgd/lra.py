@@ -14,7 +14,7 @@ from rollfast.psgd.descent import descend
 from rollfast.psgd.draws import FlatDraws
 from rollfast.psgd.flat import StepRule
 from rollfast.psgd.flat_method import FlatMethod, FlatOptions, Start, guarded
-from rollfast.psgd.flat_options import FlatFitting, FlatLimits, Momentum
+from rollfast.psgd.flat_options import FlatFitting, FlatLimits
 from rollfast.psgd.low_rank import (
     LowRank,
     LowRankDraws,
@@ -23,7 +23,7 @@ from rollfast.psgd.low_rank import (
     low_rank,
     update_factor,
 )
-from rollfast.psgd.options import KeyOrSeed, Precision, Timing
+from rollfast.psgd.options import KeyOrSeed, Momentum, Precision, Timing
 from rollfast.typing import Array, DTypeLike, Number, PyTree, ScalarOrSchedule
 
 __all__ = [

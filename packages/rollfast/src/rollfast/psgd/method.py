@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +16,15 @@ from rollfast.psgd.fitting import Rule
 from rollfast.psgd.geometry import Geometry
 from rollfast.psgd.layout import LeafLayout, buckets, layout_of, scanned_flags
 from rollfast.psgd.momentum import average
-from rollfast.psgd.options import KeyOrSeed, Limits, Mapping, Precision, Structure, Timing
+from rollfast.psgd.options import (
+    KeyOrSeed,
+    Limits,
+    Mapping,
+    Momentum,
+    Precision,
+    Structure,
+    Timing,
+)
 from rollfast.psgd.pair import Decision, Pair, paired
 from rollfast.psgd.preconditioner import (
     Preconditioner,
@@ -71,6 +78,8 @@ class Fitting:
     whiten_grad: bool
     update_first: bool
     keeps_normals: bool | None
+    normalizer: str = "2nd"
+    moment: str = "4th"
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -90,7 +99,7 @@ class Fitting:
 class Method:
     """All options of `scale_by_kron`, and its two functions."""
 
-    b1: Number
+    momentum: Momentum
     mu_dtype: DTypeLike | None
     fitting: Fitting
     structure: Structure
@@ -103,18 +112,12 @@ class Method:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        check_interval("b1", self.b1, 0, 1, open_high=True)
         check_key(self.key)
-        if not self.fitting.whiten_grad and not self.keeps_momentum:
+        if not self.fitting.whiten_grad and not self.momentum.is_kept:
             raise ValueError(
-                f"whiten_grad=False is not allowed with b1={self.b1!r}; there is no momentum to "
-                "whiten."
+                f"whiten_grad=False is not allowed with b1={self.momentum.b1!r}; there is no "
+                "momentum to whiten."
             )
-
-    @property
-    def keeps_momentum(self) -> bool:
-        """Whether there is a momentum; a `b1` that is injected may become positive."""
-        return not (isinstance(self.b1, Real) and self.b1 == 0)
 
     def layouts(self, tree: PyTree) -> list[LeafLayout]:
         """Return the layout of every leaf of parameters or gradients."""
@@ -137,7 +140,7 @@ class Method:
     def init(self, params: PyTree) -> ScaleByKronState:
         """Return the state before the first step."""
         mu = None
-        if self.keeps_momentum:
+        if self.momentum.is_kept:
             mu = jax.tree.map(jnp.zeros_like, copied(params, self.mu_dtype))
         scale = self.fitting.init_scale
         layouts = self.layouts(params)
@@ -186,10 +189,11 @@ class Method:
         gradients, structure = jax.tree.flatten(updates)
         layouts = self.layouts(updates)
         wide = to_accumulators(gradients)
-        averaged, mu = wide, state.mu
+        ahead, averaged, mu = wide, wide, state.mu
         if mu is not None:
             kept = structure.flatten_up_to(mu)
-            averaged, _ = average(wide, kept, self.b1, state.count)
+            of = self.momentum
+            ahead, averaged = average(wide, kept, of.b1, state.count, of.nesterov)
             new = [m.astype(old.dtype) for m, old in zip(averaged, kept, strict=True)]
             mu = structure.unflatten(guards.taken(sound, new, kept))
         fitted = wide if self.fitting.whiten_grad else averaged
@@ -201,7 +205,7 @@ class Method:
         first = self.fitting.update_first
         used = _Used(after, None) if first else _Used(before, correction)
         count = optax.safe_increment(state.count)
-        directions = self._directions(used, averaged, layouts, count)
+        directions = self._directions(used, ahead, layouts, count)
         directions = guards.taken(sound, directions, [jnp.zeros_like(d) for d in directions])
         directions = [d.astype(g.dtype) for d, g in zip(directions, gradients, strict=True)]
         return structure.unflatten(directions), ScaleByKronState(
@@ -234,6 +238,7 @@ class Method:
             pair.probes is not None,
             fitting.least_iterations,
             axis_name,
+            fitting.normalizer,
         )
 
         def move() -> tuple[Preconditioner, Array]:
@@ -241,9 +246,9 @@ class Method:
             if fitting.init_scale is None:
                 scale = jax.lax.cond(
                     pending,
-                    lambda: starting_scale(pair, layouts, fitting.damping, axis_name).astype(
-                        scalar_dtype()
-                    ),
+                    lambda: starting_scale(
+                        pair, layouts, fitting.damping, axis_name, fitting.moment
+                    ).astype(scalar_dtype()),
                     lambda: jnp.ones([], scalar_dtype()),
                 )
             step = Step(state.key, state.count, scale)

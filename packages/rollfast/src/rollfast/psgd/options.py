@@ -8,7 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from rollfast import guards
-from rollfast.options import check_choice, check_count, check_interval, check_static
+from rollfast.options import (
+    check_choice,
+    check_count,
+    check_interval,
+    check_positive_or_none,
+    check_static,
+)
 from rollfast.psgd.draws import draw_decision
 from rollfast.psgd.plan import MEMORY_SAVE_MODES
 from rollfast.typing import Array, DTypeLike, Number, ScalarOrSchedule
@@ -17,6 +23,7 @@ __all__ = [
     "GradClipMode",
     "Limits",
     "Mapping",
+    "Momentum",
     "Precision",
     "PreconditionerMode",
     "Structure",
@@ -57,6 +64,7 @@ class Structure:
     memory_save_mode: str | None
     merge_limit: int | None
     block_size: int | None
+    matricize: bool = False
 
     def __post_init__(self) -> None:
         """Check the options."""
@@ -131,9 +139,11 @@ class Limits:
     amplitudes: tuple[Number, Number] | None
     mode: str
     axis_name: str | None
+    max_norm: Number | None = None
 
     def __post_init__(self) -> None:
         """Check the options."""
+        check_positive_or_none("update_global_norm_clip", self.max_norm)
         check_choice("grad_clip_mode", self.mode, [mode.value for mode in GradClipMode])
 
     def limited(self, directions: list[Array], scanned: list[bool]) -> list[Array]:
@@ -143,9 +153,15 @@ class Limits:
             directions: Of all leaves.
             scanned: Which of them are stacks of layers, each of which is a tensor of its own.
         """
-        if self.amplitudes is None:
-            return directions
-        max_rms, max_abs = self.amplitudes
+        if self.amplitudes is not None:
+            directions = self._by_amplitude(directions, scanned, *self.amplitudes)
+        if self.max_norm is not None:
+            directions = guards.clip_by_global_norm(directions, self.max_norm)
+        return directions
+
+    def _by_amplitude(
+        self, directions: list[Array], scanned: list[bool], max_rms: Number, max_abs: Number
+    ) -> list[Array]:
         if self.mode == GradClipMode.GLOBAL_RMS:
             return guards.clip_by_global_rms(directions, max_rms, max_abs, self.axis_name)
 
@@ -156,6 +172,23 @@ class Limits:
             jax.vmap(one)(direction) if is_stack and direction.size else one(direction)
             for direction, is_stack in zip(directions, scanned, strict=True)
         ]
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """What is preconditioned."""
+
+    b1: Number
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_interval("b1", self.b1, 0, 1, open_high=True)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether there is a momentum; a `b1` that is injected may become positive."""
+        return not (isinstance(self.b1, Real) and self.b1 == 0)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from rollfast.linalg import kronecker
 from rollfast.psgd.draws import DrawnSlice, draw_slice, slice_keys
-from rollfast.psgd.fitting import Rule, newton_scale, update_factors, whitening_scale
+from rollfast.psgd.fitting import MOMENTS, Rule, update_factors
 from rollfast.psgd.layout import Bucket, LeafLayout, buckets
 from rollfast.psgd.options import Mapping
 from rollfast.psgd.pair import Pair
@@ -117,9 +117,21 @@ def initial(
 
 
 def starting_scale(
-    pair: Pair, layouts: Sequence[LeafLayout], damping: Number | None, axis_name: str | None
+    pair: Pair,
+    layouts: Sequence[LeafLayout],
+    damping: Number | None,
+    axis_name: str | None,
+    moment: str = "4th",
 ) -> Array:
-    """Return the scale of Q that suits a first pair; every layer and block counts by itself."""
+    """Return the scale of Q that suits a first pair; every layer and block counts by itself.
+
+    Args:
+        pair: What to fit to.
+        layouts: Of all leaves.
+        damping: Standard deviation of the noise on gradients, or None.
+        axis_name: Mapped axis over which the scale is averaged, or None.
+        moment: A row of `fitting.MOMENTS`.
+    """
     groups = buckets(layouts)
     if not groups:
         return jnp.ones([])
@@ -127,11 +139,8 @@ def starting_scale(
     def stacked(leaves: Sequence[Array]) -> list[Array]:
         return [_gathered(bucket, leaves, layouts) for bucket in groups]
 
-    if pair.probes is None:
-        scale = whitening_scale(stacked(pair.gradients), damping, is_stacked=True)
-    else:
-        products = stacked(pair.gradients)
-        scale = newton_scale(stacked(pair.probes), products, damping, is_stacked=True)
+    vectors = None if pair.probes is None else stacked(pair.probes)
+    scale = MOMENTS[moment](vectors, stacked(pair.gradients), damping, True)
     return scale if axis_name is None else jax.lax.pmean(scale, axis_name)
 
 

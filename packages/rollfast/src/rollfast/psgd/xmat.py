@@ -11,8 +11,8 @@ from rollfast.psgd.descent import descend
 from rollfast.psgd.draws import FlatDraws
 from rollfast.psgd.flat import StepRule
 from rollfast.psgd.flat_method import FlatMethod, FlatOptions, Start, guarded
-from rollfast.psgd.flat_options import FlatFitting, FlatLimits, Momentum
-from rollfast.psgd.options import KeyOrSeed, Precision, Timing
+from rollfast.psgd.flat_options import FlatFitting, FlatLimits
+from rollfast.psgd.options import KeyOrSeed, Momentum, Precision, Timing
 from rollfast.psgd.x_matrix import (
     XMatrix,
     apply,
