@@ -23,6 +23,10 @@ COMPILATIONS = 500
 QUICK = {"xla_backend_optimization_level": 1}
 
 
+# What a state keeps of all parameters together, seen as one vector.
+OF_ALL_PARAMETERS = (".a", ".b", ".d", ".rows", ".gram", ".Q", ".L")
+
+
 @dataclass(frozen=True)
 class Optimizer:
     """One row of the contract: a public optimizer, built from nothing but its learning rate."""
@@ -64,6 +68,25 @@ def schedule_free_kron(learning_rate: float) -> optax.GradientTransformationExtr
     return rollfast.schedule_free_kron(learning_rate, TOTAL_STEPS)
 
 
+def scale_by_xmat(learning_rate: float) -> optax.GradientTransformationExtraArgs:
+    return optax.chain(rollfast.scale_by_xmat(), optax.scale_by_learning_rate(learning_rate))
+
+
+def low_rank_approximation(learning_rate: Any) -> optax.GradientTransformationExtraArgs:
+    return rollfast.low_rank_approximation(learning_rate, uvd_rank_of_approximation=2)
+
+
+def scale_by_lra(learning_rate: float) -> optax.GradientTransformationExtraArgs:
+    return optax.chain(
+        rollfast.scale_by_lra(uvd_rank_of_approximation=2),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+
+
+def affine(learning_rate: Any) -> optax.GradientTransformationExtraArgs:
+    return rollfast.affine(learning_rate)
+
+
 def scale_by_prism(learning_rate: float) -> optax.GradientTransformationExtraArgs:
     return optax.chain(rollfast.scale_by_prism(), optax.scale_by_learning_rate(learning_rate))
 
@@ -91,6 +114,12 @@ OPTIMIZERS = (
     Optimizer("kron", kron),
     Optimizer("scale_by_kron", scale_by_kron, needs_params=False),
     Optimizer("schedule_free_kron", schedule_free_kron, takes_schedule=False),
+    Optimizer("xmat", rollfast.xmat, needs_params=False),
+    Optimizer("scale_by_xmat", scale_by_xmat, needs_params=False),
+    Optimizer("low_rank_approximation", low_rank_approximation, needs_params=False),
+    Optimizer("scale_by_lra", scale_by_lra, needs_params=False),
+    Optimizer("dense_newton", rollfast.dense_newton, needs_params=False),
+    Optimizer("affine", affine, needs_params=False),
 )
 
 

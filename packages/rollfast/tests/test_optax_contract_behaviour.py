@@ -81,6 +81,12 @@ GUARDED = {
     "kron": lambda **limit: rollfast.kron(LEARNING_RATE, **limit),
     "scale_by_kron": lambda **limit: rollfast.scale_by_kron(**limit),
     "schedule_free_kron": lambda **limit: rollfast.schedule_free_kron(LEARNING_RATE, 50, **limit),
+    "xmat": lambda **limit: rollfast.xmat(LEARNING_RATE, **limit),
+    "low_rank_approximation": lambda **limit: rollfast.low_rank_approximation(
+        LEARNING_RATE, uvd_rank_of_approximation=2, **limit
+    ),
+    "dense_newton": lambda **limit: rollfast.dense_newton(LEARNING_RATE, **limit),
+    "scale_by_affine": lambda **limit: rollfast.scale_by_affine(**limit),
 }
 
 

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 from .helpers import (
+    OF_ALL_PARAMETERS,
     Optimizer,
     assert_finite,
     assert_identical,
@@ -43,10 +44,15 @@ def assert_stable(optimizer: Optimizer, params: Any, grads: Any) -> Any:
 
 
 def assert_scalars_wide(state: Any, dtype: str) -> None:
-    inexact = [leaf for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
-    scalars = [leaf for leaf in inexact if leaf.ndim == 0]
-    assert all(leaf.dtype == dtype for leaf in scalars), scalars
-    assert all(jnp.finfo(leaf.dtype).bits >= 32 for leaf in inexact), inexact
+    """All sums are wide; what counts and weighs steps is so whatever the parameters are."""
+    inexact = [
+        (name, leaf)
+        for name, leaf in named_leaves(state)
+        if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    ]
+    assert all(jnp.finfo(leaf.dtype).bits >= 32 for _, leaf in inexact), inexact
+    for name, leaf in inexact:
+        assert leaf.ndim or name.endswith(OF_ALL_PARAMETERS) or leaf.dtype == dtype, name
 
 
 @pytest.mark.parametrize("dtypes", [*[(name,) for name in DTYPES], DTYPES], ids="+".join)

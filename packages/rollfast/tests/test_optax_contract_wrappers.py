@@ -8,6 +8,7 @@ import pytest
 from .helpers import (
     COMPILATIONS,
     LEARNING_RATE,
+    OF_ALL_PARAMETERS,
     assert_close,
     assert_identical,
     assert_zero,
@@ -145,4 +146,5 @@ def test_map_params(optimizer):
     for (name, mark), leaf in zip(named_leaves(marked), jax.tree.leaves(state), strict=True):
         of_a_parameter = any(f"[{parameter!r}]" in name for parameter in params)
         assert isinstance(mark, str) == of_a_parameter, name
-        assert of_a_parameter or leaf.ndim == 0 or name.endswith(".key"), name
+        of_all = name.endswith((".key", *OF_ALL_PARAMETERS))
+        assert of_a_parameter or leaf.ndim == 0 or of_all, name

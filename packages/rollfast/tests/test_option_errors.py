@@ -8,17 +8,25 @@ import pytest
 from rollfast import (
     PreconditionerMode,
     PrismDimensionNumbers,
+    affine,
+    dense_newton,
     kron,
+    low_rank_approximation,
     precond_update_prob_schedule,
     prism,
+    scale_by_affine,
+    scale_by_dense_newton,
     scale_by_kron,
+    scale_by_lra,
     scale_by_prism,
+    scale_by_xmat,
     schedule_free,
     schedule_free_adamw,
     schedule_free_kron,
     schedule_free_prism,
     schedule_free_sgd,
     wsd_schedule,
+    xmat,
 )
 
 
@@ -40,6 +48,29 @@ def kron_of_100_steps(**options):
 
 def wsd(**options):
     return wsd_schedule(**{"peak_lr": 0.1, "total_steps": 100, **options})
+
+
+OF_AN_EARLIER_PACKAGE = (scale_by_xmat, scale_by_lra, scale_by_dense_newton, scale_by_affine)
+
+
+def wrong_with(factory):
+    """Rows of the options that these four have in common."""
+    return [
+        (factory, "step_normalizer_order", "3rd", "tracked"),
+        (factory, "step_normalizer_order", None, "1st"),
+        (factory, "precond_init_moment", "3rd", "4th"),
+        (factory, "precond_lr", 2.5, "[0, 2]"),
+        (factory, "precond_lr", -0.1, "[0, 2]"),
+        (factory, "b1", 1.0, "[0, 1)"),
+        (factory, "beta_lipschitz", 1.0, "[0, 1)"),
+        (factory, "damping", -1e-9, "[0, inf)"),
+        (factory, "preconditioner_update_probability", 1.5, "[0, 1]"),
+        (factory, "preconditioner_update_interval", 0, "whole number from 1"),
+        (factory, "precond_init_scale", 0.0, "positive"),
+        (factory, "update_global_norm_clip", 0.0, "positive"),
+        (factory, "grad_clip_max_amps", (2.0, -1.0), "positive"),
+        (factory, "raw_global_grad_clip", -1.0, "positive"),
+    ]
 
 
 # Factory, argument, wrong value, what the message says is allowed.
@@ -101,6 +132,18 @@ WRONG = [
     (kron_of_100_steps, "sf_b1", 2.0, "[0, 1]"),
     (kron_of_100_steps, "warmup_fraction", 1.5, "[0, 1]"),
     (kron_of_100_steps, "preconditioner_mode", "QUADRATIC", "QUAD4P"),
+    *(row for factory in OF_AN_EARLIER_PACKAGE for row in wrong_with(factory)),
+    (scale_by_lra, "uvd_rank_of_approximation", -1, "whole number from 0"),
+    (scale_by_lra, "uvd_rank_of_approximation", 2.5, "whole number from 0"),
+    (scale_by_lra, "uvd_rank_of_approximation", 2.0, "whole number from 0"),
+    (scale_by_lra, "uvd_rank_of_approximation", None, "whole number from 0"),
+    (scale_by_dense_newton, "preconditioner_mode", "QUADRATIC", "QUAD4P"),
+    (scale_by_affine, "max_size_triangular", -1.0, "[0, inf)"),
+    (scale_by_affine, "max_skew_triangular", float("nan"), "[0, inf)"),
+    (xmat, "weight_decay", -0.1, "[0, inf)"),
+    (low_rank_approximation, "weight_decay", -0.1, "[0, inf)"),
+    (dense_newton, "weight_decay", -0.1, "[0, inf)"),
+    (affine, "weight_decay", -0.1, "[0, inf)"),
     (precond_update_prob_schedule, "max_prob", 1.5, "[0, 1]"),
     (precond_update_prob_schedule, "min_prob", -1.0, "[0, 1"),
     (precond_update_prob_schedule, "decay", -1.0, "[0, inf)"),
@@ -156,15 +199,16 @@ def test_tree_of_dimension_numbers_of_another_structure():
         optimizer.init(params)
 
 
+@pytest.mark.parametrize("factory", [scale_by_kron, scale_by_dense_newton])
 @pytest.mark.parametrize("mode", ["quad", "", None, 3], ids=repr)
-def test_unknown_geometry(mode):
+def test_unknown_geometry(mode, factory):
     """The message lists all rows."""
     with pytest.raises(ValueError, match="preconditioner_mode") as caught:
-        scale_by_kron(preconditioner_mode=mode)
+        factory(preconditioner_mode=mode)
     assert all(repr(str(row)) in str(caught.value) for row in PreconditionerMode)
 
 
-@pytest.mark.parametrize("factory", [scale_by_kron, kron])
+@pytest.mark.parametrize("factory", [scale_by_kron, kron, *OF_AN_EARLIER_PACKAGE])
 @pytest.mark.parametrize("b1", [0, 0.0, np.float32(0)], ids=repr)
 def test_there_must_be_a_momentum_to_whiten(factory, b1):
     with pytest.raises(ValueError, match=r"whiten_grad=False is not allowed with b1=.*momentum"):
@@ -175,6 +219,35 @@ def test_there_must_be_a_momentum_to_whiten(factory, b1):
 def test_geometry_by_name_or_member(mode):
     scale_by_kron(preconditioner_mode=mode)
     scale_by_kron(preconditioner_mode=str(mode))
+
+
+@pytest.mark.parametrize("rank", [12, 13, 1000])
+@pytest.mark.parametrize("factory", [scale_by_lra, low_rank_approximation])
+def test_rank_is_less_than_the_number_of_parameters(factory, rank):
+    """What is wrong with it shows at `init` only."""
+    optimizer = factory(uvd_rank_of_approximation=rank)
+    with pytest.raises(ValueError, match="must be less") as caught:
+        optimizer.init({"layer": jnp.ones((3, 4)), "nothing": jnp.ones((0, 2))})
+    assert f"uvd_rank_of_approximation={rank}" in str(caught.value)
+    assert "from 0 to 11" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("factory", "name"),
+    [
+        (low_rank_approximation, "uvd_rank_of_approximation"),
+        (affine, "max_size_triangular"),
+        (affine, "max_skew_triangular"),
+    ],
+)
+def test_numbers_of_structure_are_not_injected(factory, name):
+    """The message says how to inject the others."""
+    injected = optax.inject_hyperparams(factory)(learning_rate=0.1, **{name: 2})
+    with pytest.raises(ValueError, match="traced") as caught:
+        injected.init({"layer": jnp.ones((3, 4))})
+    assert f"static_args=({name!r}" in str(caught.value)
+    static = optax.inject_hyperparams(factory, static_args=(name,))
+    static(learning_rate=0.1, **{name: 2}).init({"layer": jnp.ones((3, 4))})
 
 
 def test_only_a_leaf_with_an_axis_can_be_scanned():

@@ -17,12 +17,20 @@ NAMES = {
     "PreconditionerMode",
     "PrismDimensionNumbers",
     "WeightingMode",
+    "affine",
+    "dense_newton",
     "get_equinox_prism_spec",
+    "hessian_helper",
     "kron",
+    "low_rank_approximation",
     "precond_update_prob_schedule",
     "prism",
+    "scale_by_affine",
+    "scale_by_dense_newton",
     "scale_by_kron",
+    "scale_by_lra",
     "scale_by_prism",
+    "scale_by_xmat",
     "schedule_free",
     "schedule_free_adamw",
     "schedule_free_eval_params",
@@ -30,6 +38,7 @@ NAMES = {
     "schedule_free_prism",
     "schedule_free_sgd",
     "wsd_schedule",
+    "xmat",
 }
 # The import path of the original package has the optimizers and what belongs to them.
 OPTIM_NAMES = NAMES - {

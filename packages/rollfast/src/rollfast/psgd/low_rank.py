@@ -14,7 +14,15 @@ from rollfast.psgd.flat import StepRule
 from rollfast.trees.batching import map_columns, sum_over_columns
 from rollfast.typing import Array
 
-__all__ = ["LowRank", "LowRankDraws", "apply_normal", "gram_of", "low_rank", "update_factor"]
+__all__ = [
+    "LowRank",
+    "LowRankDraws",
+    "apply_normal",
+    "gram_of",
+    "low_rank",
+    "refreshed",
+    "update_factor",
+]
 
 _BALANCE_RATE = 0.1
 _BALANCE_PROBABILITY = 0.01
@@ -83,7 +91,17 @@ def low_rank(u: Array, v: Array, diagonal: Array) -> LowRank:
 
 def gram_of(rows: Array) -> Array:
     """Return the products of all pairs of rows, (2r, 2r), from (2r, n)."""
-    return sum_over_columns(lambda columns: columns @ columns.T, rows)
+    return rows @ rows.T
+
+
+def refreshed(factor: LowRank, wanted: Array) -> LowRank:
+    """Return Q with the products of its rows made anew from them, where that is wanted.
+
+    Args:
+        factor: Q.
+        wanted: Whether to, a boolean.
+    """
+    return factor._replace(gram=sum_over_columns(gram_of, factor.rows, factor.gram, wanted))
 
 
 def apply_normal(factor: LowRank, vector: Array) -> Array:

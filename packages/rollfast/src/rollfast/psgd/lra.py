@@ -21,6 +21,7 @@ from rollfast.psgd.low_rank import (
     apply_normal,
     gram_of,
     low_rank,
+    refreshed,
     update_factor,
 )
 from rollfast.psgd.options import KeyOrSeed, Momentum, Precision, Timing
@@ -42,7 +43,8 @@ _START = 0.1
 # Number of the draw at the start, which no step has.
 _START_NUMBER = 2**32 - 1
 # The products of the rows are carried on by arithmetic, of which each step adds a rounding, and
-# made anew from the rows in this share of the updates: some hundred roundings between two.
+# made anew from the rows in this share of the updates: some hundred roundings between two. Rows
+# that are rounded to be kept have other products each time.
 _REFRESH_PROBABILITY = 1 / 128
 
 
@@ -96,7 +98,7 @@ class _Family:
     """What sets the low-rank approximation apart, see `flat_method.Family`."""
 
     rank: int
-    kept: DTypeLike | None
+    refresh_probability: float
 
     state = ScaleByLraState
     fitted = _Fitted
@@ -137,14 +139,9 @@ class _Family:
     ) -> _Fitted:
         assert v is not None
         own = LowRankDraws(draws.side, draws.balance)
-        factor, divisors = update_factor(fitted.factor, fitted.L, h, v, own, rule)
-        rows = factor.rows
-        if self.kept is not None:
-            gram = gram_of(rows.astype(self.kept).astype(rows.dtype))
-        else:
-            anew = draws.balance < _REFRESH_PROBABILITY
-            gram = jax.lax.cond(anew, lambda: gram_of(rows), lambda: factor.gram)
-        return _Fitted(rows, factor.diagonal, gram, divisors)
+        factor = refreshed(fitted.factor, draws.balance < self.refresh_probability)
+        factor, divisors = update_factor(factor, fitted.L, h, v, own, rule)
+        return _Fitted(*factor, divisors)
 
     def apply(self, fitted: _Fitted, vector: Array) -> Array:
         return apply_normal(fitted.factor, vector)
@@ -234,7 +231,9 @@ def scale_by_lra(
         Precision(precond_dtype, precision, precision),
         seed,
     )
-    method = FlatMethod(_Family(uvd_rank_of_approximation, precond_dtype), options)
+    method = FlatMethod(
+        _Family(uvd_rank_of_approximation, 1.0 if precond_dtype else _REFRESH_PROBABILITY), options
+    )
     return guarded(method, raw_global_grad_clip, permissive_spike_protection)
 
 

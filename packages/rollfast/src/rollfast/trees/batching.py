@@ -84,49 +84,57 @@ def map_columns(function: Callable[..., Array], *matrices: Array) -> Array:
     """
     first = matrices[0]
     columns = first.shape[1]
-    whole = columns // _COLUMNS
-    if whole == 0:
+    if columns <= _COLUMNS:
         return function(*matrices)
 
     def chunked(first: Array, *others: Array) -> Array:
         def move(index: Array, carried: Array) -> Array:
-            start = index * _COLUMNS
+            # The last turn begins before its time, among columns that have moved already: what is
+            # written outside of the loop costs a copy of the whole.
+            start = jnp.minimum(index * _COLUMNS, columns - _COLUMNS)
             parts = [
                 jax.lax.dynamic_slice_in_dim(matrix, start, _COLUMNS, 1)
                 for matrix in (carried, *others)
             ]
-            return jax.lax.dynamic_update_slice_in_dim(carried, function(*parts), start, 1)
+            is_due = start + jnp.arange(_COLUMNS) >= index * _COLUMNS
+            moved = jnp.where(is_due, function(*parts), parts[0])
+            return jax.lax.dynamic_update_slice_in_dim(carried, moved, start, 1)
 
-        moved = jax.lax.fori_loop(0, whole, move, first)
-        end = whole * _COLUMNS
-        if end == columns:
-            return moved
-        rest = function(moved[:, end:], *(matrix[:, end:] for matrix in others))
-        return jax.lax.dynamic_update_slice_in_dim(moved, rest, end, 1)
+        return jax.lax.fori_loop(0, -(-columns // _COLUMNS), move, first)
 
     return jax.lax.platform_dependent(*matrices, cpu=chunked, default=function)
 
 
-def sum_over_columns(function: Callable[[Array], Array], matrix: Array) -> Array:
-    """Return a sum over columns, of which each goes by itself.
+def sum_over_columns(
+    function: Callable[[Array], Array], matrix: Array, known: Array, wanted: Array
+) -> Array:
+    """Return a sum over columns, of which each goes by itself, where it is wanted.
+
+    On a CPU it is a loop that makes no turn if it is not: a branch would copy the matrix, if that
+    has its place in a state.
 
     Args:
         function: From some columns (m, k) to their part of the sum, for any k.
         matrix: (m, n).
+        known: What to return where the sum is not wanted.
+        wanted: Whether it is, a boolean.
 
     Returns:
         In the shape that the function returns.
     """
     columns = matrix.shape[1]
-    whole = columns // _COLUMNS
-    if whole == 0:
-        return function(matrix)
+    whole, rest = divmod(columns, _COLUMNS)
 
-    def chunked(matrix: Array) -> Array:
+    def chunked(matrix: Array, known: Array, wanted: Array) -> Array:
         def add(index: Array, total: Array) -> Array:
             part = jax.lax.dynamic_slice_in_dim(matrix, index * _COLUMNS, _COLUMNS, 1)
             return total + function(part)
 
-        return jax.lax.fori_loop(0, whole, add, function(matrix[:, whole * _COLUMNS :]))
+        start = function(matrix[:, columns - rest :])
+        total = jax.lax.fori_loop(0, jnp.where(wanted, whole, 0), add, start)
+        return jnp.where(wanted, total, known)
 
-    return jax.lax.platform_dependent(matrix, cpu=chunked, default=function)
+    def branched(matrix: Array, known: Array, wanted: Array) -> Array:
+        return jax.lax.cond(wanted, lambda: function(matrix), lambda: known)
+
+    return jax.lax.platform_dependent(matrix, known, wanted, cpu=chunked, default=branched)
