@@ -225,6 +225,8 @@ class FlatMethod:
         damping = self.options.fitting.damping
         if damping is not None:
             h = damped(h, noise, jnp.asarray(damping, h.dtype))
+        # Made once, not where each of their entries is read.
+        h, vector = jax.lax.optimization_barrier((h, vector))
         return self.family.fit(fitted, h, vector, draws, rule.in_dtype(h.dtype))
 
     def _wide(self, fitted: Any, leaves: Any) -> Any:

@@ -46,7 +46,10 @@ def flatten(leaves: Sequence[Array]) -> Array:
         parts += [side.astype(dtype).reshape(-1) for side in sides if side.size]
     if not parts:
         return jnp.zeros(0, dtype)
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+    if len(parts) == 1:
+        return parts[0]
+    # Made once: where it is fused, each of its uses puts it together again, entry by entry.
+    return jax.lax.optimization_barrier(jnp.concatenate(parts))
 
 
 def unflatten(vector: Array, like: Sequence[Array]) -> list[Array]:
