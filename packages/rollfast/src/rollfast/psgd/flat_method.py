@@ -192,14 +192,14 @@ class FlatMethod:
         rule = fitting.rule(state.count)
 
         def move() -> tuple[Any, Array]:
+            flat = _flat_pair(pair)
             one = jnp.ones([], scalar_dtype())
             scale = one
             if fitting.init_scale is None:
-                flat = _flat_pair(pair)
                 scale = jax.lax.cond(pending, lambda: fitting.starting_scale(flat), lambda: one)
             scaled = self.family.scaled(self._wide(before, pair.gradients), scale)
             with jax.default_matmul_precision(self.options.precision.of_update):
-                moved = self._moved(scaled, pair, state, rule)
+                moved = self._moved(scaled, flat, state, rule)
             return self._stored(moved, before), scale
 
         def keep() -> tuple[Any, Array]:
@@ -215,8 +215,8 @@ class FlatMethod:
 
     def _moved(self, fitted: Any, pair: Pair, state: Any, rule: StepRule) -> Any:
         """Return what is fitted after one step."""
-        h = flatten(pair.gradients)
-        vector = None if pair.probes is None else flatten(pair.probes)
+        (h,) = pair.gradients
+        vector = None if pair.probes is None else pair.probes[0]
         draws = draw_flat_step(state.key, state.count, h.shape[0], h.dtype, self.family.rotates)
         noise = draws.noise
         if vector is None and self.family.has_probe:

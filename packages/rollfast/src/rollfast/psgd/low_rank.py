@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rollfast.psgd.flat import StepRule
-from rollfast.trees.batching import map_columns, sum_over_columns
+from rollfast.trees.batching import fold_columns, map_columns, sum_over_columns
 from rollfast.typing import Array
 
 __all__ = [
@@ -59,22 +59,40 @@ class LowRankDraws(NamedTuple):
     balance: Array
 
 
+class _Images(NamedTuple):
+    """What a pair becomes, entry by entry.
+
+    Attributes:
+        a: Q h, (k,).
+        b: Q⁻ᵀ v, (k,).
+        preconditioned: P h, (k,).
+        inverted: P⁻¹ v, (k,).
+        first: h times P h, (k,).
+        second: v times P⁻¹ v, (k,).
+    """
+
+    a: Array
+    b: Array
+    preconditioned: Array
+    inverted: Array
+    first: Array
+    second: Array
+
+
 class _Pair(NamedTuple):
     """A pair as the low-rank part sees it, all over the rows [U; V] after balancing.
 
     Attributes:
-        images: a = Q h and b = Q⁻ᵀ v, (2, n).
+        weights: Rows in a, in what P h is of, in b, and in what P⁻¹v is of, (4, 2r).
         products: Rows times a, and times b, (2r, 2).
         inner: Products of all pairs of a and b, (2, 2).
-        preconditioned: P h and P⁻¹v, (2, n).
-        curvatures: h times P h, and v times P⁻¹v, entry by entry, (2, n).
+        sizes: What the step of d is divided by is their sum, (1,) or (2,).
     """
 
-    images: Array
+    weights: Array
     products: Array
     inner: Array
-    preconditioned: Array
-    curvatures: Array
+    sizes: Array
 
 
 def low_rank(u: Array, v: Array, diagonal: Array) -> LowRank:
@@ -149,40 +167,99 @@ def update_factor(
     Source: psgd_torch a8616f1, `update_precond_lra`; arXiv 2402.04553, equation 11, in the
         submitted version.
     """
-    rank = factor.rank
     balance = _BALANCES[rule.order](factor.gram, draws.balance)
     gram = balance @ factor.gram @ balance.T
-    pair = _pair(factor, balance, gram, h, v)
-    size = _DIAGONAL_SIZES[rule.order](pair, h, v)
-    of_diagonal = rule.divisor(lipschitz[2], size)
-    change = rule.step(of_diagonal) * (pair.curvatures[0] - pair.curvatures[1])
-    divisors = lipschitz.at[2].set(of_diagonal)
-    if rank:
+    pair = _pair(factor, balance, gram, (h, v), rule.order)
+    of_diagonal = rule.divisor(lipschitz[2], jnp.sum(pair.sizes))
+    turn, divisors = jnp.zeros((0, 2), h.dtype), lipschitz.at[2].set(of_diagonal)
+    if factor.rank:
         turn, divisors = _turn(gram, pair, draws, rule, divisors)
+    # What overflows says nothing of where to go.
     sound = jnp.all(jnp.isfinite(divisors))
     divisors = jnp.where(sound, divisors, lipschitz)
-    diagonal = jnp.where(sound, factor.diagonal - change * factor.diagonal, factor.diagonal)
-    if not rank:
-        return factor._replace(diagonal=diagonal), divisors
-    # What is added to the rows balanced: rows of their own, and of a and b.
-    own = jnp.where(sound, turn[:, :-2] @ balance, jnp.eye(2 * rank, dtype=gram.dtype))
-    beside = jnp.where(sound, turn[:, -2:], 0)
-    rows = _moved(factor.rows, own, beside, pair.images)
-    return LowRank(rows, diagonal, _gram_after(gram, pair, turn, sound, factor.gram)), divisors
+    step = jnp.where(sound, rule.step(of_diagonal), 0)
+    own = jnp.where(sound, turn[:, :-2] @ balance, jnp.eye(2 * factor.rank, dtype=h.dtype))
+    move = _Move(pair.weights @ balance, own, jnp.where(sound, turn[:, -2:], 0), step, sound)
+    rows, diagonal = map_columns(
+        move.columns, (factor.rows, factor.diagonal[None]), (h[None], v[None])
+    )
+    whole = jnp.block([[gram, pair.products], [pair.products.T, pair.inner]])
+    after = jnp.where(sound, turn @ whole @ turn.T, factor.gram)
+    return LowRank(rows, diagonal[0], after), divisors
 
 
-def _pair(factor: LowRank, balance: Array, gram: Array, h: Array, v: Array) -> _Pair:
+class _Move(NamedTuple):
+    """How Q moves, column by column.
+
+    Attributes:
+        weights: Those of the pair, over the rows as they are kept, (4, 2r).
+        own: Rows after the step, over those before it, (2r, 2r).
+        beside: The same over a and b, (2r, 2).
+        step: μ of d.
+        sound: Whether it moves.
+    """
+
+    weights: Array
+    own: Array
+    beside: Array
+    step: Array
+    sound: Array
+
+    def columns(self, rows: Array, diagonal: Array, h: Array, v: Array) -> tuple[Array, Array]:
+        """Return some columns of the rows and of d after the step."""
+        images = _images(self.weights, rows, diagonal[0], h[0], v[0])
+        change = jnp.where(self.sound, self.step * (images.first - images.second), 0)
+        beside = jnp.where(self.sound, jnp.stack([images.a, images.b]), 0)
+        moved = jnp.concatenate([self.own, self.beside], 1) @ jnp.concatenate([rows, beside])
+        return moved, diagonal - change * diagonal
+
+
+def _images(weights: Array, rows: Array, diagonal: Array, h: Array, v: Array) -> _Images:
+    """Return a, b and the rest in some columns."""
+    added = weights @ rows
+    first, second = diagonal * h, v / diagonal
+    # P h = d (a + V Uᵀa), P⁻¹v = (b - U K⁻¹ Vᵀb) / d.
+    inside, outside = first + added[1], second + added[3]
+    return _Images(
+        first + added[0],
+        second + added[2],
+        diagonal * inside,
+        outside / diagonal,
+        first * inside,
+        second * outside,
+    )
+
+
+def _pair(
+    factor: LowRank, balance: Array, gram: Array, given: tuple[Array, Array], order: str
+) -> _Pair:
     """Return a, b and what follows from them."""
+    h, v = given
+    weights, products = _products(factor, balance, gram, h, v)
+    kept = weights @ balance
+
+    def some(rows: Array, diagonal: Array, h: Array, v: Array) -> tuple[Array, Array]:
+        images = _images(kept, rows, diagonal[0], h[0], v[0])
+        both = jnp.stack([images.a, images.b])
+        return both @ both.T, _DIAGONAL_SIZES[order](images, h[0], v[0])
+
+    def together(left: tuple[Array, Array], right: tuple[Array, Array]) -> tuple[Array, Array]:
+        return left[0] + right[0], jnp.maximum(left[1], right[1])
+
+    columns = (factor.rows, factor.diagonal[None], h[None], v[None])
+    return _Pair(weights, products, *fold_columns(some, together, columns))
+
+
+def _products(
+    factor: LowRank, balance: Array, gram: Array, h: Array, v: Array
+) -> tuple[Array, Array]:
+    """Return the weights and the products of `_Pair`."""
     rank = factor.rank
-    first, second = factor.diagonal * h, v / factor.diagonal
     if not rank:
-        images = jnp.stack([first, second])
-        none = jnp.zeros((0, 2), h.dtype)
-        sides = jnp.stack([factor.diagonal * first, second / factor.diagonal])
-        return _Pair(images, none, images @ images.T, sides, images * images)
+        return jnp.zeros((4, 0), h.dtype), jnp.zeros((0, 2), h.dtype)
     # Two products with vectors read the rows faster than one with a matrix of two columns.
-    h_u, h_v = jnp.split(balance @ (factor.rows @ first), 2)
-    w_u, w_v = jnp.split(balance @ (factor.rows @ second), 2)
+    h_u, h_v = jnp.split(balance @ (factor.rows @ (factor.diagonal * h)), 2)
+    w_u, w_v = jnp.split(balance @ (factor.rows @ (v / factor.diagonal)), 2)
     u_u, u_v, v_v = gram[:rank, :rank], gram[:rank, rank:], gram[rank:, rank:]
     kernel = jnp.eye(rank, dtype=gram.dtype) + u_v.T
     a_u, a_v = h_u + u_u @ h_v, h_v + u_v.T @ h_v
@@ -190,27 +267,9 @@ def _pair(factor: LowRank, balance: Array, gram: Array, h: Array, v: Array) -> _
     b_u, b_v = w_u - u_v @ inner, w_v - v_v @ inner
     outer = jnp.linalg.solve(kernel, b_v)
     nothing = jnp.zeros_like(inner)
-    weights = jnp.stack(
-        [
-            jnp.concatenate([h_v, nothing]),
-            jnp.concatenate([h_v, a_u]),
-            jnp.concatenate([nothing, -inner]),
-            jnp.concatenate([-outer, -inner]),
-        ]
-    )
-    added = (weights @ balance) @ factor.rows
-    a, b = first + added[0], second + added[2]
-    images = jnp.stack([a, b])
-    # P h = d (a + V Uᵀa), P⁻¹v = (b - U K⁻¹ Vᵀb) / d.
-    inside = jnp.stack([first + added[1], second + added[3]])
-    sides = jnp.stack([factor.diagonal * inside[0], inside[1] / factor.diagonal])
-    curvatures = jnp.stack([first * inside[0], second * inside[1]])
+    weights = [(h_v, nothing), (h_v, a_u), (nothing, -inner), (-outer, -inner)]
     products = jnp.stack([jnp.concatenate([a_u, a_v]), jnp.concatenate([b_u, b_v])], 1)
-    crossed = jnp.sum(a * b)
-    inner_products = jnp.stack(
-        [jnp.stack([jnp.sum(a * a), crossed]), jnp.stack([crossed, jnp.sum(b * b)])]
-    )
-    return _Pair(images, products, inner_products, sides, curvatures)
+    return jnp.stack([jnp.concatenate(row) for row in weights]), products
 
 
 def _turn(
@@ -236,22 +295,6 @@ def _turn(
         return turned.at[rank:, rank:-2].add(-within), divisors.at[1].set(divisor)
 
     return jax.lax.cond(draws.side < 0.5, turn_u, turn_v)
-
-
-def _gram_after(gram: Array, pair: _Pair, turn: Array, sound: Array, before: Array) -> Array:
-    """Return the products of all pairs of rows after the step, without the rows."""
-    whole = jnp.block([[gram, pair.products], [pair.products.T, pair.inner]])
-    return jnp.where(sound, turn @ whole @ turn.T, before)
-
-
-def _moved(rows: Array, own: Array, beside: Array, images: Array) -> Array:
-    """Return the rows after the step, over the rows and a, b."""
-    weights = jnp.concatenate([own, beside], 1)
-
-    def move(columns: Array, others: Array) -> Array:
-        return weights @ jnp.concatenate([columns, others])
-
-    return map_columns(move, rows, images)
 
 
 def _balance_closely(gram: Array, uniform: Array) -> Array:
@@ -283,23 +326,24 @@ def _balance_rarely(gram: Array, uniform: Array) -> Array:
 _BALANCES = {"tracked": _balance_closely, "2nd": _balance_rarely, "1st": _balance_rarely}
 
 
-def _sum_of_largest(pair: _Pair, h: Array, v: Array) -> Array:
+def _largest_of_each(images: _Images, h: Array, v: Array) -> Array:
     del h, v
-    return jnp.sum(jnp.max(jnp.abs(pair.curvatures), 1))
+    return jnp.stack([jnp.max(jnp.abs(images.first)), jnp.max(jnp.abs(images.second))])
 
 
-def _largest_product(pair: _Pair, h: Array, v: Array) -> Array:
+def _largest_product(images: _Images, h: Array, v: Array) -> Array:
     # Roots before the product, which would overflow sooner.
-    return jnp.max(jnp.hypot(pair.preconditioned[0], v) * jnp.hypot(h, pair.preconditioned[1]))
+    sizes = jnp.hypot(images.preconditioned, v) * jnp.hypot(h, images.inverted)
+    return jnp.max(sizes)[None]
 
 
-def _largest_difference(pair: _Pair, h: Array, v: Array) -> Array:
+def _largest_difference(images: _Images, h: Array, v: Array) -> Array:
     del h, v
-    return jnp.max(jnp.abs(pair.curvatures[0] - pair.curvatures[1]))
+    return jnp.max(jnp.abs(images.first - images.second))[None]
 
 
 _DIAGONAL_SIZES = {
-    "tracked": _sum_of_largest,
+    "tracked": _largest_of_each,
     "2nd": _largest_product,
     "1st": _largest_difference,
 }
