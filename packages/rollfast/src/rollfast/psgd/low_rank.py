@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rollfast.psgd.flat import StepRule
-from rollfast.trees.batching import fold_columns, map_columns, sum_over_columns
+from rollfast.trees.columns import fold_columns, map_columns, sum_over_columns
 from rollfast.typing import Array
 
 __all__ = [
