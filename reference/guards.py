@@ -9,7 +9,13 @@ import numpy as np
 
 from reference.optimizer import keeps_dtype
 
-__all__ = ["clip_by_global_rms", "clip_by_tensor_rms", "global_norm", "spike_scale"]
+__all__ = [
+    "clip_by_global_norm",
+    "clip_by_global_rms",
+    "clip_by_tensor_rms",
+    "global_norm",
+    "spike_scale",
+]
 
 
 def _magnitude(array: np.ndarray) -> np.ndarray:
@@ -99,6 +105,31 @@ def global_norm(gradients: list[np.ndarray]) -> float:
     if peak == 0 or not np.isfinite(peak):
         return peak
     return peak * np.sqrt(sum(np.sum((magnitude / peak) ** 2) for magnitude in magnitudes))
+
+
+@keeps_dtype
+def _scaled(update: np.ndarray, scale: float) -> np.ndarray:
+    return update * scale
+
+
+def clip_by_global_norm(updates: list[np.ndarray], max_norm: float | None) -> list[np.ndarray]:
+    """Limit the Euclidean norm of all entries of all tensors together.
+
+    v = u min(1, max_norm / |u|),  |u| as `global_norm` has it.
+
+    Args:
+        updates: u, tensors of any shapes, real or complex.
+        max_norm: the largest norm; None is no limit.
+
+    Returns:
+        v, shapes and dtypes unchanged. Zero updates stay zero.
+
+    Source: psgd_torch, `grad_clip_max_norm`, which shortens the learning rate instead; no paper.
+    """
+    norm = float(global_norm(updates))
+    if max_norm is None or norm <= max_norm:
+        return list(updates)
+    return [_scaled(update, max_norm / norm) for update in updates]
 
 
 def spike_scale(norm: float, max_norm: float | None, permissive: bool) -> float:

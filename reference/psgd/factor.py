@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from reference.linalg.norm_bounds import hermitian_norm_bound
+from reference.linalg.norm_bounds import hermitian_norm_bound, norm_bound
 from reference.optimizer import keeps_dtype
 
-__all__ = ["lipschitz", "relative_gradient", "smoothness"]
+__all__ = ["gradient_size", "lipschitz", "relative_gradient", "smoothness"]
 
 
 def smoothness(
@@ -73,6 +73,26 @@ def relative_gradient(first: np.ndarray, second: np.ndarray | float) -> np.ndarr
     if first.ndim == 2 and np.ndim(second) == 0:
         second = second * np.eye(len(first), dtype=first.dtype)
     return (first - second).astype(first.dtype)
+
+
+def gradient_size(first: np.ndarray, second: np.ndarray | float) -> np.ndarray:
+    """Return the size of the gradient along which a triangular or diagonal factor moves.
+
+    ell = ||triu(T1 - T2)||, the norm by its lower bound; max |T1 - T2| if the factor is diagonal.
+
+    Args:
+        first: T1, shape (n, n) or (n,).
+        second: T2, same shape, or the number by which it multiplies the identity.
+
+    Returns:
+        ell, a real scalar; 0 where the factor is fitted.
+
+    Source: psgd_torch, `preconditioned_stochastic_gradient_descent.py`, step normalizer "1st"; no
+    paper.
+    """
+    gradient = relative_gradient(first, second)
+    size = np.max(np.abs(gradient)) if gradient.ndim == 1 else norm_bound(np.triu(gradient))
+    return np.asarray(size, dtype=first.real.dtype)
 
 
 def _norm(matrix: np.ndarray, probes: np.ndarray | None) -> np.ndarray:

@@ -16,7 +16,14 @@ from reference.optimizer import keeps_dtype
 from reference.psgd import factor
 from reference.psgd.geometry import Auxiliary, Geometry
 
-__all__ = ["damped", "newton_scale", "terms", "update_factors", "whitening_scale"]
+__all__ = [
+    "damped",
+    "newton_scale",
+    "second_moment_scale",
+    "terms",
+    "update_factors",
+    "whitening_scale",
+]
 
 # psgd_torch balances the factors after this share of the fits.
 _BALANCE_PROBABILITY = 0.01
@@ -49,6 +56,7 @@ class Rule(NamedTuple):
         damping: see `damped`; None adds no noise.
         tracks_lipschitz: whether L is the running estimate, or the present smoothness alone.
         newton: whether the gradient is a Hessian-vector product whose vector is given.
+        normalizer: "2nd" for the smoothness as ell, "1st" for the size of the gradient.
     """
 
     geometry: Geometry
@@ -57,6 +65,7 @@ class Rule(NamedTuple):
     damping: float | None = None
     tracks_lipschitz: bool = True
     newton: bool = False
+    normalizer: str = "2nd"
 
 
 @keeps_dtype
@@ -126,7 +135,7 @@ def update_factors(
     """Move all factors of one preconditioner by one step.
 
     h = g + (damping + eps |g|) z;  per factor, all from the factors before the step:
-    (T1, T2) of `terms`,  L <- max(beta L + (1 - beta) ell, ell),  ell the smoothness,
+    (T1, T2) of `terms`,  L <- max(beta L + (1 - beta) ell, ell),  ell of the rule's normalizer,
     Q_i <- the rule's step along E = T1 - T2 with mu = lr / L.
     With probability 0.01 the factors are balanced afterwards; in the basis "factor", where L
     depends on the scale of the factors, they are balanced before every step instead.
@@ -142,9 +151,13 @@ def update_factors(
     Returns:
         The new factors and the new L, dtypes unchanged.
 
+    Raises:
+        ValueError: if the normalizer is neither of the two.
+
     Source: psgd_torch, `update_precond_kron_*`; arXiv 2402.11858, number not seen.
     """
     row = rule.geometry
+    normalizer = _normalizer(rule.normalizer)
     if row.basis == "factor":
         factors = kronecker.balance(factors)
     if rule.damping is not None:
@@ -154,7 +167,7 @@ def update_factors(
     moved, tracked = [], []
     both = terms(factors, gradient, probe, row.basis)
     for axis, (q, (first, second)) in enumerate(zip(factors, both, strict=True)):
-        ell = factor.smoothness(first, second, draws.norm_probes[axis])
+        ell = normalizer(first, second, draws.norm_probes[axis])
         if rule.tracks_lipschitz:
             ell = factor.lipschitz(lipschitz[axis], ell, rule.beta)
         tracked.append(np.asarray(ell, lipschitz[axis].dtype))
@@ -219,6 +232,49 @@ def newton_scale(
     rms = global_norm(list(vectors)) / np.sqrt(size)
     scale = whitening_scale(products, damping)
     return np.asarray(np.sqrt(rms) * scale, scale.dtype)
+
+
+def second_moment_scale(
+    vectors: Sequence[np.ndarray] | None, gradients: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Return the scale s of Q = s I at which the criterion of the given tensors is least.
+
+    s = (sum |v|^2 / sum |h|^2)^(1/4), both sums over all entries of all tensors, so that
+    c(s^2 I) = s^2 sum |h|^2 + s^-2 sum |v|^2 is least. Without v, sum |v|^2 is replaced by its
+    mean, the number of entries.
+
+    Args:
+        vectors: v, tensors of any shapes; None integrates v out.
+        gradients: h, tensors of the same shapes, with at least one entry.
+
+    Returns:
+        s, a real scalar; infinite if h is zero.
+
+    Source: psgd_torch, `preconditioned_stochastic_gradient_descent.py`, the initial scale of 2023;
+    no paper.
+    """
+    dtype = np.result_type(*(_magnitude(gradient) for gradient in gradients))
+    if vectors is None:
+        root = np.sqrt(np.sqrt(sum(gradient.size for gradient in gradients)))
+    else:
+        root = np.sqrt(global_norm(list(vectors)))
+    norm = global_norm(list(gradients))
+    # Of the quotient of both norms the root is taken first, or the quotient may overflow.
+    return np.asarray(root / np.sqrt(norm) if norm > 0 else np.inf, dtype)
+
+
+def _normalizer(name: str):
+    if name not in _NORMALIZERS:
+        allowed = ", ".join(repr(known) for known in _NORMALIZERS)
+        raise ValueError(f"normalizer is {name!r}; allowed are {allowed}")
+    return _NORMALIZERS[name]
+
+
+def _gradient_size(first, second, probes):
+    return factor.gradient_size(first, second)
+
+
+_NORMALIZERS = {"2nd": factor.smoothness, "1st": _gradient_size}
 
 
 def _magnitude(array: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""PSGD with Kronecker product preconditioners as a whole: when it fits, and what it steps along.
+"""PSGD with Kronecker product preconditioners as a whole: its options and their defaults.
 
 What the papers fix is the criterion and the step of the fit. Momentum, the probability of a fit,
 the initial scale, clipping and the guard against spikes are conventions of the released codes, each
@@ -6,119 +6,14 @@ an option here.
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
-import numpy as np
-
-from reference.guards import clip_by_global_rms, clip_by_tensor_rms, global_norm, spike_scale
-from reference.linalg import kronecker
-from reference.optimizer import (
-    Leaves,
-    Optimizer,
-    State,
-    all_finite,
-    keeps_dtype,
-    map_leaves,
-    value_at,
-    zeros_like,
-)
-from reference.psgd.geometry import Geometry, geometry
+from reference.optimizer import Optimizer
+from reference.psgd.geometry import geometry
 from reference.psgd.probability import precond_update_prob_schedule
-from reference.psgd.state import Factors, Fit, Inputs, Layout, Number, StepDraws, Structure
+from reference.psgd.state import NORMS, Fit, Number, StepDraws, Structure
+from reference.psgd.step import CLIPS, Descent, Options
 
 __all__ = ["kron", "scale_by_kron"]
-
-
-class _Options(NamedTuple):
-    """The options of a step, named as those of `scale_by_kron` where not grouped."""
-
-    structure: Structure
-    fit: Fit
-    b1: float
-    probability: Number
-    interval: int | None
-    whiten_grad: bool
-    fits_first: bool
-    grad_clip_mode: str
-    grad_clip_max_amps: float | tuple[float, float] | None
-    raw_global_grad_clip: float | None
-    permissive: bool
-    draws: Callable[[int], StepDraws] | None
-    seed: int
-
-
-class _Pair(NamedTuple):
-    """What the caller says about a fit: v, H v, and whether to fit."""
-
-    vector: Leaves | None
-    product: Leaves | None
-    update_preconditioner: bool | None
-
-
-def _allowed(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        names = ", ".join(repr(known) for known in allowed)
-        raise ValueError(f"{name} is {value!r}; allowed are {names}")
-
-
-@keeps_dtype
-def _scaled(array: np.ndarray, scale: float) -> np.ndarray:
-    return array * scale
-
-
-@keeps_dtype
-def _momentum(mu: np.ndarray, gradient: np.ndarray, count: int, b1: float) -> np.ndarray:
-    """Return beta m + (1 - beta) g, the running mean until beta has reached b1."""
-    beta = min(count / (1 + count), b1)
-    return beta * mu + (1 - beta) * gradient
-
-
-def _decide(options: _Options, state: State, uniform: float, override: bool | None) -> bool:
-    count = state["count"]
-    if override is not None:
-        return bool(override)
-    if state["needs_scale_init"]:
-        return True
-    if options.interval is not None:
-        return count % options.interval == 0
-    return bool(uniform < value_at(options.probability, count))
-
-
-def _some(tree: Leaves) -> bool:
-    """Say whether a tree is finite and has an entry other than 0."""
-    return all_finite(tree) and any(bool(np.any(leaf != 0)) for leaf in tree.values())
-
-
-def _direction(factors: Factors, momentum: Sequence[np.ndarray], row: Geometry) -> list[np.ndarray]:
-    """Return P m of every slice."""
-    apply = kronecker.apply if row.basis == "direct" else kronecker.apply_normal
-    return [apply(qs, m).astype(m.dtype) for qs, m in zip(factors, momentum, strict=True)]
-
-
-def _clip_per_tensor(updates: Leaves, scanned: frozenset[str], limits: tuple) -> Leaves:
-    """Clip every leaf by itself, and every layer of a scanned leaf."""
-    return {
-        name: np.stack([clip_by_tensor_rms(layer, *limits) for layer in update])
-        if name in scanned and len(update)
-        else clip_by_tensor_rms(update, *limits)
-        for name, update in updates.items()
-    }
-
-
-def _clip_together(updates: Leaves, scanned: frozenset[str], limits: tuple) -> Leaves:
-    return dict(zip(updates, clip_by_global_rms(list(updates.values()), *limits), strict=True))
-
-
-_CLIPS = {"per_tensor_rms": _clip_per_tensor, "global_rms": _clip_together}
-
-
-def _clipped(updates: Leaves, options: _Options) -> Leaves:
-    limits = options.grad_clip_max_amps
-    if limits is None:
-        return updates
-    clip = _CLIPS[options.grad_clip_mode]
-    both = limits if isinstance(limits, tuple) else (limits, 10.0)
-    return clip(updates, options.structure.scanned_layers, both)
 
 
 def scale_by_kron(
@@ -202,8 +97,6 @@ def scale_by_kron(
     Source: arXiv 2402.11858 and 1512.04202, numbers not seen; psgd_torch, `KronWhiten` and
     `KronNewton`; options of rollfast 0.1.0.
     """
-    _allowed("grad_clip_mode", grad_clip_mode, tuple(_CLIPS))
-    _allowed("norm", norm, ("bound", "exact"))
     if preconditioner_update_probability is None:
         preconditioner_update_probability = precond_update_prob_schedule()
     structure = Structure(
@@ -221,91 +114,24 @@ def scale_by_kron(
         beta_lipschitz,
         damping,
         track_lipschitz,
-        norm == "exact",
+        NORMS.row(norm),
     )
-    options = _Options(
-        structure,
-        fit,
-        b1,
-        preconditioner_update_probability,
-        preconditioner_update_interval,
-        whiten_grad,
-        update_preconditioner_first,
-        grad_clip_mode,
-        grad_clip_max_amps,
-        raw_global_grad_clip,
-        permissive_spike_protection,
-        draws,
-        seed,
+    options = Options(
+        structure=structure,
+        fit=fit,
+        b1=b1,
+        probability=preconditioner_update_probability,
+        interval=preconditioner_update_interval,
+        whiten_grad=whiten_grad,
+        fits_first=update_preconditioner_first,
+        clip=CLIPS.row(grad_clip_mode),
+        grad_clip_max_amps=grad_clip_max_amps,
+        raw_global_grad_clip=raw_global_grad_clip,
+        permissive=permissive_spike_protection,
+        draws=draws,
+        seed=seed,
     )
-
-    def init(params: Leaves) -> State:
-        return _init(params, structure, preconditioner_init_scale, fit)
-
-    def step(
-        state: State,
-        gradients: Leaves,
-        vector: Leaves | None = None,
-        Hvp: Leaves | None = None,
-        update_preconditioner: bool | None = None,
-    ) -> State:
-        return _step(state, gradients, _Pair(vector, Hvp, update_preconditioner), options)
-
-    return Optimizer(init, step)
-
-
-def _step(state: State, gradients: Leaves, pair: _Pair, options: _Options) -> State:
-    if (pair.vector is None) != (pair.product is None):
-        raise ValueError("vector and Hvp are a pair; one of them is missing")
-    total = global_norm(list(gradients.values()))
-    scale = spike_scale(total, options.raw_global_grad_clip, options.permissive)
-    if scale == 0:
-        return {**state, "updates": zeros_like(gradients), "skipped": True}
-    count = state["count"]
-    layout = Layout(gradients, options.structure)
-    drawn = options.draws(count) if options.draws else layout.draw(options.seed, count)
-    gradients = map_leaves(lambda g: _scaled(g, scale), gradients)
-    mu = map_leaves(lambda m, g: _momentum(m, g, count, options.b1), state["mu"], gradients)
-
-    decided = _decide(options, state, drawn.decision, pair.update_preconditioner)
-    if pair.vector is not None and pair.product is not None:
-        decided = decided and all_finite(pair.vector) and all_finite(pair.product)
-        ready = decided and _some(pair.vector) and _some(pair.product)
-        vector, fitted = layout.split(pair.vector), layout.split(pair.product)
-    else:
-        chosen, vector = gradients if options.whiten_grad else mu, None
-        ready, fitted = decided and _some(chosen), layout.split(chosen)
-    inputs = Inputs(fitted, vector, decided, ready)
-    fields, before, after = options.fit.advance(state, layout, inputs, drawn)
-
-    factors = after if options.fits_first else before
-    direction = _direction(factors, layout.split(mu), options.fit.geometry)
-    updates = _clipped(layout.join(direction), options)
-    new = {**fields, "mu": mu, "count": count + 1, "updates": updates, "skipped": False}
-    return {**state, **new}
-
-
-def _init(params: Leaves, structure: Structure, scale: float | None, fit: Fit) -> State:
-    layout = Layout(params, structure)
-    factors = layout.identity()
-    return {
-        "params": params,
-        "mu": zeros_like(params),
-        "Qs_preconditioners": layout.pack(
-            factors if scale is None else fit.rescaled(factors, scale)
-        ),
-        "Ls_lipschitz": layout.pack(layout.zero_lipschitz()),
-        "needs_scale_init": scale is None,
-        "count": 0,
-        "skipped": False,
-    }
-
-
-@keeps_dtype
-def _decayed_step(
-    parameter: np.ndarray, direction: np.ndarray, learning_rate: float, weight_decay: float
-) -> np.ndarray:
-    return -learning_rate * (direction + weight_decay * parameter)
+    return options.optimizer(preconditioner_init_scale)
 
 
 def kron(learning_rate: Number = 0.001, weight_decay: float = 0.0, **kron_options) -> Optimizer:
@@ -325,26 +151,4 @@ def kron(learning_rate: Number = 0.001, weight_decay: float = 0.0, **kron_option
 
     Source: psgd_torch, `KronWhiten` and `KronNewton`; decay: arXiv 1711.05101, Algorithm 2.
     """
-    base = scale_by_kron(**kron_options)
-    scale: Callable[..., State] = base.step
-
-    def step(
-        state: State,
-        gradients: Leaves,
-        vector: Leaves | None = None,
-        Hvp: Leaves | None = None,
-        update_preconditioner: bool | None = None,
-    ) -> State:
-        new = scale(state, gradients, vector, Hvp, update_preconditioner)
-        if new["skipped"]:
-            return new
-        rate = value_at(learning_rate, state["count"])
-        updates = map_leaves(
-            lambda parameter, u: _decayed_step(parameter, u, rate, weight_decay),
-            state["params"],
-            new["updates"],
-        )
-        params = map_leaves(lambda parameter, u: parameter + u, state["params"], updates)
-        return {**new, "params": params, "updates": updates}
-
-    return Optimizer(base.init, step)
+    return Descent(learning_rate, weight_decay).along(scale_by_kron(**kron_options))

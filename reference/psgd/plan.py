@@ -1,8 +1,9 @@
 """Which tensors get a preconditioner of their own, and which of their axes a dense factor."""
 
+import itertools
 import math
 
-__all__ = ["block_slices", "dense_axes", "view_shape"]
+__all__ = ["block_slices", "dense_axes", "matrix_view", "view_shape"]
 
 _MEMORY_SAVE_MODES = (None, "one_diag", "all_diag")
 
@@ -31,6 +32,35 @@ def view_shape(shape: tuple[int, ...], merge_limit: int | None = None) -> tuple[
         else:
             view.append(size)
     return tuple(view) or (1,)
+
+
+def matrix_view(shape: tuple[int, ...]) -> tuple[tuple[int, ...], int, int]:
+    """Return the matrix as which a tensor has the smallest preconditioner.
+
+    Of all orders of the axes, and all places to split an order into those of the rows and those of
+    the columns, the one that minimises rows^2 + columns^2; of equals the first, the orders taken
+    lexicographically and the places from the left. Fewer than three axes keep their order.
+
+    Args:
+        shape: the shape of the tensor, without axes of one entry.
+
+    Returns:
+        The order of the axes, the number of rows and that of columns; a vector is one row.
+
+    Source: psgd_torch, `preconditioned_stochastic_gradient_descent.py`, `matrixizer`; no paper.
+    """
+    if len(shape) < 3:
+        rows, columns = (1, 1, *shape)[-2:]
+        return tuple(range(len(shape))), rows, columns
+    views = []
+    for order in itertools.permutations(range(len(shape))):
+        for at in range(1, len(shape)):
+            rows, columns = (
+                math.prod(shape[axis] for axis in side) for side in (order[:at], order[at:])
+            )
+            views.append((order, rows, columns))
+    # The first of equals is what `min` returns.
+    return min(views, key=lambda view: view[1] ** 2 + view[2] ** 2)
 
 
 def block_slices(

@@ -5,7 +5,7 @@ within a leaf layer by layer, within a layer block by block.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from reference.psgd.fitting import (
     Rule,
     SliceDraws,
     newton_scale,
+    second_moment_scale,
     update_factors,
     whitening_scale,
 )
 from reference.psgd.geometry import Geometry
-from reference.psgd.plan import block_slices, dense_axes, view_shape
+from reference.psgd.plan import block_slices, dense_axes, matrix_view, view_shape
 
 __all__: list[str] = []
 
@@ -28,6 +29,21 @@ Factors = list[list[np.ndarray]]
 
 # The number of vectors with which psgd_torch bounds a norm.
 _PROBES = 32
+
+
+class Table:
+    """The rows of an option."""
+
+    def __init__(self, option: str, rows: dict[str, Any]):
+        self.option = option
+        self.rows = rows
+
+    def row(self, name: str) -> Any:
+        """Return a row by its name; an error lists all names."""
+        if name not in self.rows:
+            names = ", ".join(repr(known) for known in self.rows)
+            raise ValueError(f"{self.option} is {name!r}; allowed are {names}")
+        return self.rows[name]
 
 
 class StepDraws(NamedTuple):
@@ -45,7 +61,8 @@ class StepDraws(NamedTuple):
 class Structure(NamedTuple):
     """Which slices there are and which of their axes have dense factors.
 
-    Attributes are options of `psgd.kron.scale_by_kron`.
+    Attributes are options of `psgd.kron.scale_by_kron`, and `matricize` of
+    `psgd.affine.scale_by_affine`.
     """
 
     max_size_triangular: float
@@ -55,6 +72,7 @@ class Structure(NamedTuple):
     scanned_layers: frozenset[str]
     merge_small_dims: int | None
     partition_large_dims: int | None
+    matricize: bool = False
 
 
 class Block(NamedTuple):
@@ -76,7 +94,12 @@ class Leaf:
         if self.scanned and not self.shape:
             raise ValueError(f"scanned_layers names {name!r}, which has no axis of layers")
         self.layers = self.shape[0] if self.scanned else 1
-        self.view = view_shape(self.shape[self.scanned :], structure.merge_small_dims)
+        self.axes = view_shape(self.shape[self.scanned :], structure.merge_small_dims)
+        self.order = tuple(range(len(self.axes)))
+        self.view = self.axes
+        if structure.matricize and len(self.axes) > 2:
+            self.order, *view = matrix_view(self.axes)
+            self.view = tuple(view)
         self.blocks: list[Block] = []
         if array.size:
             for ranges in block_slices(self.view, structure.partition_large_dims):
@@ -93,7 +116,8 @@ class Leaf:
 
     def split(self, array: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the slices of an array of this shape."""
-        for layer in array.reshape(self.layers, *self.view):
+        for layer in array.reshape(self.layers, *self.axes):
+            layer = layer.transpose(self.order).reshape(self.view)
             for block in self.blocks:
                 yield layer[block.ranges].reshape(block.shape)
 
@@ -103,7 +127,9 @@ class Leaf:
         for layer in array:
             for block in self.blocks:
                 layer[block.ranges] = next(slices).reshape(layer[block.ranges].shape)
-        return array.reshape(self.shape)
+        moved = [self.axes[axis] for axis in self.order]
+        back = [0, *(1 + self.order.index(axis) for axis in range(len(self.order)))]
+        return array.reshape(self.layers, *moved).transpose(back).reshape(self.shape)
 
     def keys(self, block: int) -> list[str]:
         """Return where the state holds the factors of a block."""
@@ -199,8 +225,28 @@ class Inputs(NamedTuple):
     ready: bool
 
 
+def _fourth_moment_scale(vectors, fitted, damping):
+    if vectors is None:
+        return whitening_scale(fitted, damping)
+    return newton_scale(vectors, fitted, damping)
+
+
+def _second_moment_scale(vectors, fitted, damping):
+    return second_moment_scale(vectors, fitted)
+
+
+MOMENTS = Table("precond_init_moment", {"4th": _fourth_moment_scale, "2nd": _second_moment_scale})
+# Whether norms are exact.
+NORMS = Table("norm", {"bound": False, "exact": True})
+
+
 class Fit(NamedTuple):
-    """The options of the fit, and the fit of all slices."""
+    """The options of the fit, and the fit of all slices.
+
+    Attributes:
+        normalizer: see `fitting.Rule`.
+        moment: a row of `MOMENTS`, which a pending scale is taken by.
+    """
 
     geometry: Geometry
     learning_rate: Number
@@ -208,6 +254,8 @@ class Fit(NamedTuple):
     damping: float | None
     tracks_lipschitz: bool
     exact_norm: bool
+    normalizer: str = "2nd"
+    moment: Callable = _fourth_moment_scale
 
     def rescaled(self, factors: Factors, scale: float) -> Factors:
         """Multiply every Q by s: each factor by s^(1/k), or s^(2/k) if it is a factor of P."""
@@ -226,10 +274,7 @@ class Fit(NamedTuple):
         lipschitz = layout.unpack(state["Ls_lipschitz"])
         pending = state["needs_scale_init"]
         if pending and inputs.ready:
-            if inputs.vector is None:
-                scale = whitening_scale(inputs.fitted, self.damping)
-            else:
-                scale = newton_scale(inputs.vector, inputs.fitted, self.damping)
+            scale = self.moment(inputs.vector, inputs.fitted, self.damping)
             factors = self.rescaled(factors, float(scale))
             pending = False
         before = factors
@@ -246,8 +291,15 @@ class Fit(NamedTuple):
     def _moved(
         self, factors: Factors, lipschitz: Factors, inputs: Inputs, drawn: StepDraws, rate: float
     ) -> tuple[Factors, Factors]:
-        newton = inputs.vector is not None
-        rule = Rule(self.geometry, rate, self.beta, self.damping, self.tracks_lipschitz, newton)
+        rule = Rule(
+            self.geometry,
+            rate,
+            self.beta,
+            self.damping,
+            self.tracks_lipschitz,
+            inputs.vector is not None,
+            self.normalizer,
+        )
         vectors = inputs.vector if inputs.vector is not None else [None] * len(factors)
         moved, tracked = [], []
         parts = zip(factors, lipschitz, inputs.fitted, vectors, drawn.slices, strict=True)

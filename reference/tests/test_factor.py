@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reference.psgd.factor import lipschitz, relative_gradient, smoothness
+from reference.psgd.factor import gradient_size, lipschitz, relative_gradient, smoothness
 
 EPS = np.finfo(np.float64).eps
 
@@ -69,6 +69,36 @@ def test_a_step_never_turns_a_factor_over(complex_):
         assert np.linalg.norm(gradient, 2) <= smoothness(first, second, None)
 
 
+@pytest.mark.parametrize("complex_", [False, True])
+def test_gradient_size_is_that_of_the_triangle(complex_):
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        first, second = semidefinite(rng, 8, complex_), semidefinite(rng, 8, complex_)
+        exact = np.linalg.norm(np.triu(first - second), 2)
+        size = gradient_size(first, second)
+        assert size.shape == ()
+        assert size.dtype == np.float64
+        assert exact / np.sqrt(2) <= size <= exact * (1 + 30 * EPS)
+        assert size == gradient_size(second, first)
+        # Entries below the diagonal do not count.
+        lower = np.tril(semidefinite(rng, 8, complex_), -1)
+        assert size == gradient_size(first + 1e3 * lower, second)
+    assert gradient_size(first, first) == 0
+
+
+def test_gradient_size_of_rank_one_and_of_diagonals():
+    first, second = np.array([1.0, 5.0, 2.0]), np.array([7.0, 1.0, 2.0])
+    assert gradient_size(first, second) == 6
+    assert gradient_size(first, 3.0) == 2
+    assert gradient_size(first, first) == 0
+    np.testing.assert_allclose(gradient_size(np.diag(first), np.diag(second)), 6, rtol=8 * EPS)
+    np.testing.assert_allclose(gradient_size(np.diag(first), 7.0), 6, rtol=8 * EPS)
+    # triu of e_1 x^T is of rank one, where the bound is exact.
+    row = np.zeros((4, 4))
+    row[0] = [3.0, 4, 0, 12]
+    np.testing.assert_allclose(gradient_size(row, np.zeros((4, 4))), 13, rtol=8 * EPS)
+
+
 def test_lipschitz_jumps_up_and_decays_down():
     previous = np.asarray(4.0)
     assert lipschitz(np.zeros(()), np.asarray(3.0), 0.9) == 3
@@ -91,6 +121,8 @@ def test_dtypes_are_kept(name):
     for second in (first, 0.5, np.float64(0.5)):
         assert relative_gradient(first, second).dtype == dtype
         assert relative_gradient(np.ones(4, real), 0.5).dtype == real
+        assert gradient_size(first, second).dtype == real
+        assert gradient_size(np.ones(4, real), 0.5).dtype == real
         for given in (None, probes):
             ell = smoothness(first, second, given)
             assert ell.dtype == real

@@ -8,6 +8,7 @@ from reference.psgd.fitting import (
     SliceDraws,
     damped,
     newton_scale,
+    second_moment_scale,
     terms,
     update_factors,
     whitening_scale,
@@ -211,3 +212,86 @@ def test_scale_of_float32_does_not_overflow():
     assert huge.dtype == np.float32
     # Three roundings in float32.
     assert huge == pytest.approx(1e-15, 1e-6)
+
+
+def criterion(scale, vectors, gradients):
+    """Return c(P) of P = s^2 I, v integrated out where it is None."""
+    h = sum(np.sum(np.abs(g) ** 2) for g in gradients)
+    if vectors is None:
+        v = sum(g.size for g in gradients)
+    else:
+        v = sum(np.sum(np.abs(vector) ** 2) for vector in vectors)
+    return scale**2 * h + v / scale**2
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+@pytest.mark.parametrize("with_vectors", [False, True])
+def test_second_moment_scale_minimises_the_criterion(with_vectors, complex_):
+    rng = np.random.default_rng(8)
+    gradients = [3 * normal(rng, (3, 4), complex_), 0.1 * normal(rng, 5, complex_)]
+    vectors = [normal(rng, (3, 4), complex_), normal(rng, 5, complex_)] if with_vectors else None
+    scale = second_moment_scale(vectors, gradients)
+    assert scale.shape == ()
+    assert scale.dtype == np.float64
+    least = criterion(scale, vectors, gradients)
+    # Quadratic about the minimum: c(s (1 + x)) = c(s) (1 + 2 x^2) but for higher powers of x.
+    for step in (-1e-3, 1e-3, 0.1, -0.1):
+        moved = criterion(scale * (1 + step), vectors, gradients)
+        assert moved / least - 1 == pytest.approx(2 * step**2, rel=2 * abs(step))
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30, 1e200])
+@pytest.mark.parametrize("other", [1e-200, 1.0, 1e200])
+def test_second_moment_scale_stays_in_range(scale, other):
+    rng = np.random.default_rng(9)
+    gradients, vectors = [rng.standard_normal((3, 4))], [rng.standard_normal((3, 4))]
+    unit = second_moment_scale(vectors, gradients)
+    value = second_moment_scale([other * vectors[0]], [scale * gradients[0]])
+    # Both norms, two roots and a quotient.
+    assert value == pytest.approx(unit * other**0.5 / scale**0.5, rel=30 * EPS)
+    mean = second_moment_scale(None, gradients)
+    assert second_moment_scale(None, [scale * gradients[0]]) == pytest.approx(
+        mean / scale**0.5, rel=30 * EPS
+    )
+
+
+def test_second_moment_scale_of_nothing_and_of_float32():
+    assert second_moment_scale(None, [np.zeros(3)]) == np.inf
+    assert second_moment_scale([np.zeros(3)], [np.ones(3)]) == 0
+    single = second_moment_scale(None, [np.full(4, 1e30, np.float32), np.zeros(0, np.float32)])
+    assert single.dtype == np.float32
+    # (4 / 4e60)^(1/4).
+    assert single == pytest.approx(1e-15, 1e-6)
+
+
+@pytest.mark.parametrize("tracks", [False, True])
+@pytest.mark.parametrize("complex_", [False, True])
+def test_first_order_steps_are_normalised_by_the_gradient(complex_, tracks):
+    rng = np.random.default_rng(10)
+    factors = factors_of(rng, complex_)
+    h, draws = normal(rng, SHAPE, complex_), draws_of(rng, complex_)
+    rule = Rule(geometry("EQ"), 0.3, 0.9, None, tracks, normalizer="1st")
+    start = [np.asarray(100.0)] * 3
+    moved, tracked = update_factors(factors, start, h, None, draws, rule)
+    for q, new, ell, (first, second) in zip(
+        factors, moved, tracked, terms(factors, h, draws.noise, "whitened"), strict=True
+    ):
+        gradient = first - second
+        if q.ndim == 1:
+            direction, low, high = gradient * q, *[np.max(np.abs(gradient))] * 2
+        else:
+            direction = np.triu(gradient) @ q
+            high = np.linalg.norm(np.triu(gradient), 2)
+            low = high / np.sqrt(2)
+        if tracks:
+            low, high = (max(0.9 * 100 + 0.1 * bound, bound) for bound in (low, high))
+        # Sums of squares of length 12, and the products of the bound.
+        assert low * (1 - 30 * EPS) <= ell <= high * (1 + 30 * EPS)
+        expected = q - 0.3 / ell * direction
+        np.testing.assert_allclose(new, expected, atol=30 * EPS * np.max(np.abs(q)))
+
+
+def test_an_unknown_normalizer_names_both():
+    rule = Rule(geometry("EQ"), 0.3, normalizer="3rd")
+    with pytest.raises(ValueError, match="'3rd'.*'2nd', '1st'"):
+        update_factors([], [], np.ones(()), None, SliceDraws(None, (), (), 0.5), rule)

@@ -1,7 +1,13 @@
 import numpy as np
 import pytest
 
-from reference.guards import clip_by_global_rms, clip_by_tensor_rms, global_norm, spike_scale
+from reference.guards import (
+    clip_by_global_norm,
+    clip_by_global_rms,
+    clip_by_tensor_rms,
+    global_norm,
+    spike_scale,
+)
 
 EPS = np.finfo(np.float64).eps
 SCALES = [1e-300, 1e-30, 1e-20, 1.0, 1e20, 1e300]
@@ -113,3 +119,30 @@ def test_spike_scale():
             assert spike_scale(norm, None, permissive) == 0
     assert spike_scale(4.0, 3.0, True) == 0.75
     assert spike_scale(4.0, 3.0, False) == 0
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_norm_clip_bounds_the_norm_of_all_and_keeps_the_direction(scale):
+    updates = [tensor(scale, seed=3), tensor(3 * scale, seed=4, complex_=True)[:2]]
+    updates.append(np.array(5.0 * scale))
+    # In units of the scale, where squares neither overflow nor vanish.
+    norm = np.sqrt(sum(np.sum(np.abs(u / scale) ** 2) for u in updates))
+    for share in (0.25, 0.999):
+        clipped = clip_by_global_norm(updates, share * norm * scale)
+        for update, new in zip(updates, clipped, strict=True):
+            assert new.shape == update.shape
+            assert new.dtype == update.dtype
+            # Two norms, one quotient, one product.
+            np.testing.assert_allclose(new / scale, share * update / scale, rtol=16 * EPS)
+
+
+def test_norm_clip_leaves_small_updates_and_zeros_alone():
+    updates = [np.array([3.0, 0.0]), np.array(4.0), np.zeros((0, 2))]
+    for limit in (5.0, 1e300, None):
+        for update, new in zip(updates, clip_by_global_norm(updates, limit), strict=True):
+            np.testing.assert_array_equal(new, update)
+    np.testing.assert_array_equal(clip_by_global_norm([np.zeros(3)], 1e-3)[0], np.zeros(3))
+    assert clip_by_global_norm([], 1.0) == []
+    single = clip_by_global_norm([np.full(4, 1e30, np.float32)], 1.0)[0]
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, 0.5, rtol=4 * 2.0**-23)

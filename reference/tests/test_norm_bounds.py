@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reference.linalg.norm_bounds import hermitian_norm_bound, skew_norm_bound
+from reference.linalg.norm_bounds import hermitian_norm_bound, norm_bound, skew_norm_bound
 
 EPS = np.finfo(np.float64).eps
 
@@ -100,4 +100,81 @@ def test_bound_of_bfloat16_is_that_of_float32_rounded_once():
     assert value.dtype == bfloat16
     wide = bound(matrix.astype(np.float32), probes.astype(np.float32))
     # The scaled matrix is rounded as well: a few units of bfloat16.
+    np.testing.assert_allclose(float(value), wide, rtol=4 * 2.0**-8)
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (5, 5), (20, 7), (7, 20), (60, 60)])
+@pytest.mark.parametrize("triangular", [False, True])
+def test_bound_of_any_matrix_is_within_the_root_of_two(shape, complex_, triangular):
+    for seed in range(5):
+        matrix = sample(np.random.default_rng(seed), shape, complex_)
+        matrix = np.triu(matrix) if triangular else matrix
+        norm = np.linalg.norm(matrix, 2)
+        value = norm_bound(matrix)
+        assert value.shape == ()
+        assert value.dtype == np.float64
+        # Two products of at most 60 terms round the bound by some multiples of eps.
+        assert norm / np.sqrt(2) <= value <= norm * (1 + 30 * EPS)
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+@pytest.mark.parametrize("shape", [(30, 4), (4, 30)])
+def test_bound_of_any_matrix_is_exact_for_rank_one(shape, complex_):
+    rng = np.random.default_rng(0)
+    left, right = sample(rng, shape[0], complex_), sample(rng, shape[1], complex_)
+    norm = np.linalg.norm(left) * np.linalg.norm(right)
+    # Two products of at most 30 terms.
+    np.testing.assert_allclose(norm_bound(np.outer(left, right)), norm, rtol=30 * EPS)
+
+
+@pytest.mark.parametrize("complex_", [False, True])
+@pytest.mark.parametrize("column", [False, True])
+def test_bound_of_any_matrix_is_a_quotient_of_powers(column, complex_):
+    """The longest column c gives |A A^H c| / |A^H c|, the longest row r the same of A^T."""
+    matrix = sample(np.random.default_rng(1), (6, 6), complex_)
+    matrix[(slice(None), 2) if column else 2] *= 10
+    square = matrix if column else matrix.T
+    longest = square[:, 2]
+    once = square.conj().T @ longest
+    expected = np.linalg.norm(square @ once) / np.linalg.norm(once)
+    # Two products of length 6, without cancellation.
+    np.testing.assert_allclose(norm_bound(matrix), expected, rtol=30 * EPS)
+    other = np.linalg.norm(square.conj() @ (square.T @ square[2].conj()))
+    other /= np.linalg.norm(square.T @ square[2].conj())
+    assert abs(other / expected - 1) > 1e-6, "a row and a column must give different bounds"
+
+
+def test_of_equals_the_row_is_taken():
+    # The longest row and the longest column both are (1, 1, 0), and A A^T is not A^T A.
+    matrix = np.array([[1.0, 1, 0], [1, 0, 1], [0, 0, 0]])
+    once = matrix @ matrix[0]
+    expected = np.linalg.norm(matrix.T @ once) / np.linalg.norm(once)
+    other = np.linalg.norm(matrix @ matrix.T @ matrix[:, 0])
+    assert other / np.linalg.norm(matrix.T @ matrix[:, 0]) != pytest.approx(expected, rel=1e-3)
+    # Quotients of whole numbers, and two roots.
+    assert norm_bound(matrix) == pytest.approx(expected, rel=8 * EPS)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64, np.float64])
+def test_bound_of_any_matrix_follows_the_scale(dtype):
+    matrix = sample(np.random.default_rng(2), (9, 12), dtype == np.complex64).astype(dtype)
+    expected = norm_bound(matrix)
+    assert expected.dtype == matrix.real.dtype
+    for scale in (1e-30, 1e-20, 1e20, 1e30):
+        # One rounding of each entry, and two products.
+        eps = np.finfo(dtype).eps
+        value = norm_bound((scale * matrix).astype(dtype))
+        np.testing.assert_allclose(value / scale, expected, rtol=30 * eps)
+    assert norm_bound(np.zeros((3, 2), dtype)) == 0
+    assert norm_bound(np.zeros((3, 2), dtype)).dtype == expected.dtype
+
+
+def test_bound_of_any_matrix_in_bfloat16():
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    matrix = sample(np.random.default_rng(3), (9, 12), False).astype(bfloat16)
+    value = norm_bound(matrix)
+    assert value.dtype == bfloat16
+    # The scaled matrix and both products are rounded: a few units of bfloat16.
+    wide = norm_bound(matrix.astype(np.float32))
     np.testing.assert_allclose(float(value), wide, rtol=4 * 2.0**-8)

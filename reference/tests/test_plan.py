@@ -1,9 +1,10 @@
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from reference.psgd.plan import block_slices, dense_axes, view_shape
+from reference.psgd.plan import block_slices, dense_axes, matrix_view, view_shape
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,41 @@ def test_dense_axes(shape, options, dense):
 def test_an_unknown_memory_mode_names_all():
     with pytest.raises(ValueError, match="'half'.*None, 'one_diag', 'all_diag'"):
         dense_axes((2, 2), 8, 1.0, 2, "half")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(2, 3, 5), (3, 4, 5, 6), (7, 2, 2, 7), (2, 2, 2, 2, 2), (2, 3, 5, 7, 11), (1024, 16, 64)],
+)
+def test_no_set_of_axes_makes_a_smaller_preconditioner(shape):
+    order, rows, columns = matrix_view(shape)
+    assert sorted(order) == list(range(len(shape)))
+    assert rows * columns == math.prod(shape)
+    # The rows are the first axes of the order.
+    assert rows in itertools.accumulate((shape[axis] for axis in order[:-1]), int.__mul__)
+    sizes = [
+        math.prod(side) ** 2 + (math.prod(shape) // math.prod(side)) ** 2
+        for length in range(1, len(shape))
+        for side in itertools.combinations(shape, length)
+    ]
+    assert rows**2 + columns**2 == min(sizes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "view"),
+    [
+        ((), ((), 1, 1)),
+        ((7,), ((0,), 1, 7)),
+        ((9, 2), ((0, 1), 9, 2)),
+        ((2, 3, 5), ((0, 1, 2), 6, 5)),
+        ((2, 3, 5, 7, 11), ((0, 1, 3, 2, 4), 42, 55)),
+        ((1024, 16, 64), ((0, 1, 2), 1024, 1024)),
+        # {2, 5} and {3, 3} are as good on the left as on the right: the first axis stays first.
+        ((2, 3, 3, 5), ((0, 3, 1, 2), 10, 9)),
+        ((2, 2, 2, 2), ((0, 1, 2, 3), 4, 4)),
+        # One split is as good as the other: the left one.
+        ((2, 2, 2), ((0, 1, 2), 2, 4)),
+    ],
+)
+def test_the_first_of_equal_views(shape, view):
+    assert matrix_view(shape) == view
