@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import optax
 
+from rollfast import guards
 from rollfast.guards import MaxAmplitudes, amplitudes
 from rollfast.linalg import kronecker
 from rollfast.psgd.descent import descend
@@ -64,7 +65,7 @@ def _curvature(first: Array, second: Array, gradient: Array) -> Array:
 
 def _norm(first: Array, second: Array, gradient: Array) -> Array:
     del first, second
-    return jnp.linalg.norm(gradient)
+    return guards.global_norm([gradient])
 
 
 _SIZES = {"tracked": _curvature, "2nd": _curvature, "1st": _norm}

@@ -349,21 +349,33 @@ _DIAGONAL_SIZES = {
 }
 
 
+def _norms(gram: Array, pair: _Pair, products: tuple[Array, Array]) -> tuple[Array, ...]:
+    """Return |a|, |b|, |V Vᵀa| and |V Vᵀb|, or the same with U."""
+    images = [jnp.sqrt(jnp.diag(pair.inner)[side]) for side in (0, 1)]
+    turned = [jnp.sqrt(jnp.maximum(p @ gram @ p, 0)) for p in products]
+    return *images, *turned
+
+
 def _sum_of_norms(gram: Array, pair: _Pair, products: tuple[Array, Array]) -> Array:
     """Return |a| |V Vᵀa| + |b| |V Vᵀb|, or the same with U."""
-    norms = [jnp.sqrt(jnp.maximum(p @ gram @ p, 0)) for p in products]
-    return jnp.sqrt(pair.inner[0, 0]) * norms[0] + jnp.sqrt(pair.inner[1, 1]) * norms[1]
+    a, b, turned_a, turned_b = _norms(gram, pair, products)
+    return a * turned_a + b * turned_b
 
 
 def _norm_of_difference(gram: Array, pair: _Pair, products: tuple[Array, Array]) -> Array:
     """Return the norm of a (V Vᵀa)ᵀ - b (V Vᵀb)ᵀ, or of the same with U."""
-    first, second = products
-    square = (
-        pair.inner[0, 0] * (first @ gram @ first)
-        + pair.inner[1, 1] * (second @ gram @ second)
-        - 2 * pair.inner[0, 1] * (first @ gram @ second)
-    )
-    return jnp.sqrt(jnp.abs(square))
+    a, b, turned_a, turned_b = _norms(gram, pair, products)
+    first, second = a * turned_a, b * turned_b
+    # Fourth powers of the pair leave the range of float32; those of cosines and ratios do not.
+    cosine = _ratio(_ratio(pair.inner[0, 1], a), b)
+    turned = _ratio(_ratio(products[0] @ gram @ products[1], turned_a), turned_b)
+    largest = jnp.maximum(first, second)
+    one, other = _ratio(first, largest), _ratio(second, largest)
+    return largest * jnp.sqrt(jnp.abs(one**2 + other**2 - 2 * one * other * cosine * turned))
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    return part / jnp.where(whole > 0, whole, 1)
 
 
 _SIDE_SIZES = {
