@@ -6,7 +6,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from verification.report import reproductions
+from verification.report import reproductions, speed
 from verification.report.parts import Markup, badge, definitions, name_link, table, text
 from verification.report.sections import name_section
 from verification.report.summary import (
@@ -50,6 +50,7 @@ def render_page(document: dict[str, Any], folder: Path) -> str:
         sections="\n".join(name_section(summary, folder) for summary in summaries),
         faults=_faults(document["faults"]),
         reproductions=reproductions.section(document["reproductions"]),
+        speed=speed.section(),
         citation=_citation(document),
         methods=_data("methods.html"),
     )

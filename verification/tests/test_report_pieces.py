@@ -1,5 +1,6 @@
 """The pieces of the report by themselves: plots, verdicts and equations."""
 
+import json
 import math
 import re
 from xml.etree import ElementTree
@@ -7,7 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from verification.report import latex, note, plots
+from verification.report import latex, note, plots, speed
 from verification.report.summary import combined_verdict, used_budget
 
 
@@ -159,3 +160,45 @@ def test_a_note_keeps_its_structure():
     assert "<td><code>1</code> | 2</td><td>see</td>" in table
     assert note.to_html("w = a*b*c <= 1") == '<pre class="equation">w = a*b*c &lt;= 1</pre>'
     assert note.to_html("") == ""
+
+
+def test_speed_shows_what_was_measured_and_what_failed(tmp_path):
+    timed = {"seconds": {"median": 0.0123}, "over_floor": 1.5, "gain": 2.5}
+    row = {
+        "peer": "ours",
+        "name": "kron",
+        "compile": {"seconds": {"median": 3.25}},
+        "updated": timed,
+        "thousand": {"seconds": 12.5, "measured": False},
+        "temp_bytes": 2**21,
+        "state_bytes": 2**20,
+    }
+    summary = {
+        "rounds": 3,
+        "rates": {"flops_per_second": 1e11, "bytes_per_second": 1e10},
+        "rows": [row, {"peer": "<other>", "name": "kron", "error": "ImportError: gone"}],
+    }
+    measured = {
+        "command": "python -m benchmarks.peers",
+        "date": "2001-01-01",
+        "machine": "some machine",
+        "device": "cpu",
+        "versions": {"jax": "9"},
+        "peers": {"other": {"jax": "8"}},
+        "workloads": {"W1": summary},
+    }
+    (tmp_path / "one.json").write_text(json.dumps(measured), encoding="utf-8")
+    (tmp_path / "pytest.json").write_text('{"benchmarks": []}', encoding="utf-8")
+    html = speed.section(tmp_path)
+    for piece in (
+        "12.30",
+        "2.50",
+        "≈ 12.50",
+        "2.00",
+        "ImportError: gone",
+        "&lt;other&gt;",
+        "jax 8",
+    ):
+        assert f"{piece}" in html
+    assert html.count("<table>") == 1
+    assert speed.section(tmp_path / "none") == "<p>Nothing has been measured.</p>"
