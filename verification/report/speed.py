@@ -78,7 +78,8 @@ def _row(row: dict[str, Any]) -> list[Any]:
     who = Markup(f"{text(row['peer'])} <code>{text(row['name'])}</code>")
     if "error" in row:
         return [who, row["error"], *[None] * (len(HEADINGS) - 2)]
-    cells: list[Any] = [who, _number(row["compile"]["seconds"]["median"]), _number(row.get("compile_gain"))]
+    compiled = row["compile"]["seconds"]["median"]
+    cells: list[Any] = [who, _number(compiled), _number(row.get("compile_gain"))]
     for kind in ("updated", "kept"):
         timed = row.get(kind)
         if not timed:
