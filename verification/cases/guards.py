@@ -37,6 +37,16 @@ def _norms(rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample(f"list {index}", (arrays,))
 
 
+def _long(rng: np.random.Generator) -> Iterator[Sample]:
+    for index, arrays in enumerate(_lists(rng)):
+        entries = np.concatenate([np.ravel(array) for array in arrays])
+        largest = np.abs(entries).max()
+        norm = float(np.linalg.norm(entries / largest) * largest)
+        for share in (0.3, 2.0):
+            yield Sample(f"list {index} limit {share:g}", (arrays, share * norm))
+    yield Sample("zero", ([np.zeros((4, 3)), np.zeros(5), np.zeros(())], 1.0))
+
+
 def _spikes(rng: np.random.Generator) -> Iterator[Sample]:
     del rng
     for norm in (0.5, 1.0, 3.0, 1e20):
@@ -67,6 +77,12 @@ CHECKS = (
     Case(
         name=f"{NAME}.clip_by_global_rms",
         samples=_global,
+        budget=4.0,
+        reason="a sum of squares, a root, a quotient and a product",
+    ),
+    Case(
+        name=f"{NAME}.clip_by_global_norm",
+        samples=_long,
         budget=4.0,
         reason="a sum of squares, a root, a quotient and a product",
     ),

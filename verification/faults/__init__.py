@@ -7,6 +7,8 @@ stand in the module exactly once, so an entry cannot outlive the code that it br
 from verification.faults.fault import Fault
 from verification.faults.prism import PRISMS
 from verification.faults.psgd import PSGD
+from verification.faults.psgd_flat import PSGD_FLAT
+from verification.faults.psgd_flat_kernels import KERNELS
 from verification.faults.psgd_kernels import LINALG, RULES
 from verification.faults.schedule_free import SCHEDULE_FREE
 from verification.faults.support import SUPPORT
@@ -19,5 +21,7 @@ CATALOGUE: tuple[Fault, ...] = (
     *LINALG,
     *RULES,
     *PSGD,
+    *KERNELS,
+    *PSGD_FLAT,
     *SUPPORT,
 )

@@ -61,7 +61,7 @@ PSGD = (
     Fault(
         "gradient preconditioned instead of the momentum",
         SCALE,
-        "self._directions(used, averaged, layouts, count)",
+        "self._directions(used, ahead, layouts, count)",
         "self._directions(used, wide, layouts, count)",
         "optax muon before e9f838f9: right without momentum only",
         module="psgd.method",
@@ -104,10 +104,8 @@ PSGD = (
     Fault(
         "decay not multiplied by the rate",
         KRON,
-        "        optax.add_decayed_weights(weight_decay, mask),\n"
-        "        optax.scale_by_learning_rate(learning_rate),",
-        "        optax.scale_by_learning_rate(learning_rate),\n"
-        "        optax.add_decayed_weights(weight_decay, mask),",
+        "optax.chain(optax.add_decayed_weights(weight_decay, mask), stepped)",
+        "optax.chain(stepped, optax.add_decayed_weights(weight_decay, mask))",
         "Odyssey 5674, PyTorch 38853",
         module="psgd.descent",
     ),

@@ -30,8 +30,8 @@ SUPPORT = (
     slip(
         "guards.clip_by_global_rms",
         "only growth is limited",
-        "factor = jnp.minimum(1,",
-        "factor = jnp.maximum(1,",
+        "factor = jnp.minimum(1, max_rms",
+        "factor = jnp.maximum(1, max_rms",
     ),
     slip(
         "guards.global_norm",

@@ -57,6 +57,7 @@ def test_production_has_no_public_function_without_reference(relative, module):
         "ANNEALED",
         "along",
         "amplitudes",
+        "hessian_helper",
         "largest_modulus",
         "limit_to_squares",
         "normal_factor",

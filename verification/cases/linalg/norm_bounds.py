@@ -43,6 +43,23 @@ def _samples(
     return samples
 
 
+def _any_matrix(rng: np.random.Generator) -> Iterator[Sample]:
+    for shape, is_complex in (((6, 6), False), ((5, 5), True), ((7, 4), False), ((1, 1), True)):
+        # Of the last kind the longest row is longer than every column, of the one before not.
+        for kind in ("gaussian", "triangular", "column", "row"):
+            matrix = gaussian(rng, shape, is_complex)
+            if kind == "triangular":
+                matrix = np.triu(matrix)
+            elif kind == "column":
+                matrix[:, 0] *= 4.0
+            elif kind == "row":
+                matrix[-1] *= 4.0
+            for scale in SCALES:
+                label = f"{shape[0]}x{shape[1]} {kind} {scale:.0e} complex {is_complex}"
+                yield Sample(label, (scale * matrix,))
+    yield Sample("zero", (np.zeros((6, 6)),))
+
+
 def _norm(sample: Sample) -> float:
     matrix = sample.arguments[0]
     largest = np.max(np.abs(matrix))
@@ -59,23 +76,32 @@ def _shortfall(result: np.ndarray, sample: Sample, eps: float) -> float:
     return 0.0 if float(result) >= _norm(sample) / np.sqrt(2) else float("inf")
 
 
-CHECKS = tuple(
+UPPER = Invariant("at most the norm", _excess, 8.0, "a Rayleigh quotient, rounded")
+LOWER = Invariant(
+    "at least the norm over √2", _shortfall, 0.0, "psgd_torch's observation, no theorem"
+)
+CHECKS = (
     Case(
-        name=f"{NAME}.{function}",
-        samples=_samples(kinds, smallest_real),
-        budget=8.0,
-        reason=REASON,
-        invariants=(
-            Invariant("at most the norm", _excess, 8.0, "a Rayleigh quotient, rounded"),
-            Invariant(
-                "at least the norm over √2", _shortfall, 0.0, "psgd_torch's observation, no theorem"
-            ),
-        ),
+        name=f"{NAME}.norm_bound",
+        samples=_any_matrix,
+        budget=4.0,
+        reason="two products of length n, normalised",
+        invariants=(UPPER, LOWER),
         dtypes=("float64", "float32"),
-    )
-    # A real skew-symmetric matrix of one entry is zero.
-    for function, kinds, smallest_real in (
-        ("hermitian_norm_bound", _hermitian, 1),
-        ("skew_norm_bound", _skew, 2),
-    )
+    ),
+    *(
+        Case(
+            name=f"{NAME}.{function}",
+            samples=_samples(kinds, smallest_real),
+            budget=8.0,
+            reason=REASON,
+            invariants=(UPPER, LOWER),
+            dtypes=("float64", "float32"),
+        )
+        # A real skew-symmetric matrix of one entry is zero.
+        for function, kinds, smallest_real in (
+            ("hermitian_norm_bound", _hermitian, 1),
+            ("skew_norm_bound", _skew, 2),
+        )
+    ),
 )

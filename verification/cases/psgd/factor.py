@@ -38,6 +38,16 @@ def _smooth(rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample(label, (first, second, probes))
 
 
+def _sizes(rng: np.random.Generator) -> Iterator[Sample]:
+    for label, first, second in _pairs(rng):
+        difference = first - (second * np.eye(len(first)) if first.ndim > 1 else second)
+        if np.shape(second):
+            difference = first - second
+        both = compare.norm(first) + compare.norm(second) * np.sqrt(len(first))
+        lost = both / compare.norm(np.triu(difference) if first.ndim > 1 else difference)
+        yield Sample(label, (first, second), condition=lost)
+
+
 def _tracked(rng: np.random.Generator) -> Iterator[Sample]:
     for index, scale in enumerate((*SCALES, 1.0)):
         smaller, larger = np.sort(rng.random(2)) * scale
@@ -58,6 +68,13 @@ CHECKS = (
         samples=_smooth,
         budget=8.0,
         reason="the bound of a norm, four products of length n",
+        dtypes=("float64", "float32"),
+    ),
+    Case(
+        name=f"{NAME}.gradient_size",
+        samples=_sizes,
+        budget=4.0,
+        reason="a difference, amplified as far as it cancels, and the bound of its norm",
         dtypes=("float64", "float32"),
     ),
     Case(

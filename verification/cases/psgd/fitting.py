@@ -99,7 +99,9 @@ def _flat_terms(function: Callable[..., Any], *arguments: Any) -> list[Any]:
     return [term for pair in function(*arguments) for term in pair]
 
 
-def _steps(modes: tuple[str, ...], newton: bool) -> Callable[..., Iterator[Sample]]:
+def _steps(
+    modes: tuple[str, ...], newton: bool, normalizer: str = "2nd"
+) -> Callable[..., Iterator[Sample]]:
     def samples(rng: np.random.Generator) -> Iterator[Sample]:
         for index, mode in enumerate(modes):
             basis = registry.reference("psgd.geometry.geometry")(mode).basis
@@ -114,6 +116,7 @@ def _steps(modes: tuple[str, ...], newton: bool) -> Callable[..., Iterator[Sampl
                     "newton": newton,
                     "damping": None if index == 3 else 0.01,
                     "tracks_lipschitz": index != 4,
+                    "normalizer": normalizer,
                 }
                 condition = 2 * _amplified(factors, gradient, basis)
                 for balance in (0.5, 0.005):
@@ -199,6 +202,14 @@ def _newton(rng: np.random.Generator) -> Iterator[Sample]:
         yield Sample(label, (vectors, _tensors(rng, scale, index % 3), damping))
 
 
+def _second_moments(rng: np.random.Generator) -> Iterator[Sample]:
+    for index, scale in enumerate((1.0, *SCALES, 1e-100, 1e100)):
+        size = (1.0, 1e3, 1.0, 1e-3)[index % 4]
+        vectors = _tensors(rng, size, (index + 1) % 3)
+        yield Sample(f"{scale:.0e} vectors {size:g}", (vectors, _tensors(rng, scale, index % 3)))
+        yield Sample(f"{scale:.0e} no vectors", (None, _tensors(rng, scale, index % 3)))
+
+
 CHECKS = (
     Case(
         name=f"{NAME}.damped",
@@ -219,15 +230,16 @@ CHECKS = (
         Case(
             name=f"{NAME}.update_factors",
             label=label,
-            samples=_steps(modes, newton),
+            samples=samples,
             budget=4.0,
             reason="Gram matrices, a norm and a rule, amplified as those of `terms`",
             dtypes=BOTH,
             apply=_stepped,
         )
-        for label, modes, newton in (
-            ("whitening", MODES, False),
-            ("Newton", NEWTON_MODES, True),
+        for label, samples in (
+            ("whitening", _steps(MODES, False)),
+            ("Newton", _steps(NEWTON_MODES, True)),
+            ("by the size of the gradient", _steps(("EQ", "Q0.5EQ1.5"), True, "1st")),
         )
     ),
     Case(
@@ -242,6 +254,13 @@ CHECKS = (
         samples=_newton,
         budget=4.0,
         reason="two means and two roots",
+        dtypes=BOTH,
+    ),
+    Case(
+        name=f"{NAME}.second_moment_scale",
+        samples=_second_moments,
+        budget=4.0,
+        reason="two sums of squares and two roots",
         dtypes=BOTH,
     ),
 )

@@ -43,6 +43,23 @@ def _views(rng: np.random.Generator) -> Iterator[Sample]:
             yield Sample(f"{shape} up to {limit}", (shape,), {"merge_limit": limit})
 
 
+def _viewed(rng: np.random.Generator) -> Iterator[Sample]:
+    del rng
+    # Among them pairs of equals: of orders, and of places to split.
+    shapes: tuple[tuple[int, ...], ...] = (
+        *((2, 3, 4), (3, 3, 2, 4), (8, 2, 2, 8), (3, 3, 3), (16, 4, 64), (5, 2, 7), (2, 2, 2, 2)),
+        *((), (7,), (12, 3), (3, 12)),
+    )
+    for shape in shapes:
+        yield Sample(f"{shape}", (shape,))
+
+
+def _as_row(function: Callable[..., Any], *arguments: Any) -> np.ndarray:
+    order, rows, columns = function(*arguments)
+    # Counted from one, so that no axis is a zero.
+    return np.asarray([*(axis + 1 for axis in order), rows, columns])
+
+
 def _cut(rng: np.random.Generator) -> Iterator[Sample]:
     del rng
     for size in (3, None, 1, 2, 4, 100):
@@ -84,6 +101,7 @@ CHECKS = tuple(
     )
     for function, samples, apply in (
         ("view_shape", _views, _as_array),
+        ("matrix_view", _viewed, _as_row),
         ("block_slices", _cut, _as_array),
         ("dense_axes", _axes, _as_signs),
     )

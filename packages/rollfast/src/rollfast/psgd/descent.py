@@ -36,10 +36,7 @@ def descend(
     stepped = optax.scale_by_learning_rate(learning_rate)
     # Without decay no parameters are needed.
     if not (isinstance(weight_decay, Real) and weight_decay == 0):
-        stepped = optax.chain(
-            optax.add_decayed_weights(weight_decay, mask),
-            stepped,
-        )
+        stepped = optax.chain(optax.add_decayed_weights(weight_decay, mask), stepped)
     together = _followed_by(first, stepped)
     return guards.skip_unsound_steps(in_accumulator_dtype(together), **limits)
 
