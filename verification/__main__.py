@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     showing.add_argument("name")
     commands.add_parser("report", help="render the report of the last run anew")
     again = commands.add_parser("reproduce", help="measure results of papers again (minutes)")
+    again.add_argument("-k", dest="pattern", default="", help="part of the title")
     again.add_argument("--processes", type=int, default=Options.processes)
     given = parser.parse_args(arguments)
     return {
@@ -166,11 +167,15 @@ def _reproduce(given: argparse.Namespace) -> int:
     """
     from verification.document import compose, provenance
     from verification.report import reproductions, write_report
-    from verification.reproductions import reproduce
+    from verification.reproductions import REPRODUCTIONS, chosen, reproduce
 
+    titles = [one.title for one in REPRODUCTIONS]
+    if not chosen(given.pattern):
+        print(f"no title has {given.pattern!r} in it; the titles are:", *titles, sep="\n  ")
+        return 1
     sources = reproductions.digest()
-    entries = reproduce(given.processes)
-    reproductions.write(entries, provenance(_command()), OUTPUT.parent, sources)
+    entries = reproduce(given.processes, given.pattern)
+    reproductions.write(entries, provenance(_command()), OUTPUT.parent, sources, titles)
     for entry in entries:
         print(f"{reproductions.verdict_of(entry)} {entry['title']}")
         for row in entry["rows"]:

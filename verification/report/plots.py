@@ -10,7 +10,7 @@ from verification.report.summary import number
 
 WIDTH, HEIGHT = 680, 300
 LEFT, RIGHT, TOP, BOTTOM = 68, 14, 14, 46
-COLOURS = 4
+COLOURS = 6
 # More points than this are not distinguishable at this width.
 MAX_POINTS = 400
 # Rows outside the scale for values that a log axis has no place for.
@@ -80,7 +80,7 @@ def plot(series: Sequence[Series], axes: Axes) -> str:
         f'aria-label="{escape(_description(axes, drawn))}">'
         f"{_y_axis(scale, axes.y_label)}{_x_axis(last, axes)}{lines}</svg>"
         f"<figcaption><p>{escape(axes.title)}{_thin_note() if thinned else ''}</p>"
-        f"{_legend([one for one, _ in drawn])}</figcaption></figure>"
+        f"{legend([one for one, _ in drawn])}</figcaption></figure>"
     )
 
 
@@ -197,7 +197,8 @@ def _side(x: float, tick: int) -> str:
     return "middle" if x + _FIGURE / 2 * len(str(tick)) <= WIDTH else "end"
 
 
-def _legend(series: Iterable[Series]) -> str:
+def legend(series: Iterable[Series]) -> str:
+    """Returns a list of labels, each with its line."""
     items = "".join(
         '<li><svg class="swatch" viewBox="0 0 28 8" aria-hidden="true">'
         f'<path class="{one.role} c{one.colour % COLOURS}" d="M1 4H27"/></svg>'

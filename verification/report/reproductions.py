@@ -9,10 +9,11 @@ have changed since: its verdict is then NOT RUN.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from verification.report import plots
+from verification.report import plane, plots
 from verification.report.parts import REPOSITORY, badge, definitions, table, text
 
 __all__ = ["FILE", "PACKAGE", "digest", "read", "section", "verdict_of", "write"]
@@ -20,6 +21,7 @@ __all__ = ["FILE", "PACKAGE", "digest", "read", "section", "verdict_of", "write"
 FILE = "reproductions.json"
 PACKAGE = REPOSITORY / "packages" / "rollfast" / "src" / "rollfast"
 VERDICT = "verdict"
+SOURCES = "sources"
 OUTDATED = "The sources of the package have changed since; the numbers are those of then."
 
 
@@ -32,18 +34,24 @@ def digest(folder: Path = PACKAGE) -> str:
     return found.hexdigest()
 
 
-def write(entries: list[dict[str, Any]], run: str, folder: Path, sources: str) -> Path:
-    """Keep reproductions for the reports to come, in place of those that were there.
+def write(
+    entries: list[dict[str, Any]], run: str, folder: Path, sources: str, titles: Sequence[str]
+) -> Path:
+    """Keep reproductions for the reports to come; those of other titles stay as they are.
 
     Args:
         entries: as schema.json has them.
         run: when, where and with what they were measured.
         folder: where to keep them.
         sources: digest of the sources that they were measured with, see `digest`.
+        titles: of all reproductions that there are, in their order; others are dropped.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
-    kept = {"sources": sources, "entries": [{**entry, "run": run} for entry in entries]}
+    found = {entry["title"]: entry for entry in _kept(path)}
+    for entry in entries:
+        found[entry["title"]] = {**entry, "run": run, SOURCES: sources}
+    kept = {"entries": [found[title] for title in titles if title in found]}
     plain = json.dumps(kept, indent=1, ensure_ascii=False)
     path.write_text(plain + "\n", encoding="utf-8", newline="\n")
     return path
@@ -57,15 +65,23 @@ def read(folder: Path, sources: str) -> list[dict[str, Any]]:
         sources: digest of the sources as they are now. Entries measured with others lose their
             verdict and say so.
     """
-    path = folder / FILE
+    found = []
+    for kept in _kept(folder / FILE):
+        entry = {key: value for key, value in kept.items() if key != SOURCES}
+        if kept[SOURCES] != sources:
+            entry |= {"passed": None, "run": f"{entry['run']} {OUTDATED}"}
+        found.append(entry)
+    return found
+
+
+def _kept(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of a file, each with its digest; none where there is no file."""
     if not path.exists():
         return []
     kept = json.loads(path.read_text(encoding="utf-8"))
-    if kept["sources"] == sources:
-        return kept["entries"]
-    return [
-        {**entry, "passed": None, "run": f"{entry['run']} {OUTDATED}"} for entry in kept["entries"]
-    ]
+    # Before an entry had a digest of its own there was one for all.
+    common = {SOURCES: kept[SOURCES]} if SOURCES in kept else {}
+    return [{**entry, **common} for entry in kept["entries"]]
 
 
 def verdict_of(entry: dict[str, Any]) -> str:
@@ -81,28 +97,35 @@ def section(reproductions: list[dict[str, Any]]) -> str:
 
 
 def _reproduction(entry: dict[str, Any]) -> str:
-    """Claim and criterion, table of numbers and limits, and only then the curves."""
+    """Claim and criterion, tables of limits and of numbers, and only then the curves."""
     claim = f"<p>{text(entry['claim'])}</p>" if entry.get("claim") else ""
     known = [(term, entry.get(key)) for term, key in (("Source", "source"), ("Measured", "run"))]
+    if entry.get("seconds") is not None:
+        known.append(("Took", f"{entry['seconds']:.0f} s, its parts added up"))
     facts = definitions(known) if any(value for _, value in known) else ""
     return (
         f'<section class="reproduction"><h3>{text(entry["title"])} {badge(verdict_of(entry))}</h3>'
         f"{claim}<p>Criterion: {text(entry['criterion'])}</p>"
-        f"{facts}{_rows(entry)}{_figure(entry)}</section>"
+        f"{facts}{_rows(entry['title'], entry['rows'])}{_tables(entry)}"
+        f"{_figure(entry)}{plane.plot(entry.get('plane'))}</section>"
     )
 
 
-def _rows(entry: dict[str, Any]) -> str:
-    if not entry["rows"]:
+def _tables(entry: dict[str, Any]) -> str:
+    return "".join(_rows(one["caption"], one["rows"]) for one in entry.get("tables", []))
+
+
+def _rows(caption: str, entries: list[dict[str, Any]]) -> str:
+    if not entries:
         return ""
-    columns = list(dict.fromkeys(column for row in entry["rows"] for column in row))
+    columns = list(dict.fromkeys(column for row in entries for column in row))
     numeric = [
         index
         for index, column in enumerate(columns)
-        if column != VERDICT and all(_is_number(row.get(column)) for row in entry["rows"])
+        if column != VERDICT and all(_is_number(row.get(column)) for row in entries)
     ]
-    rows = [[_cell(column, row.get(column)) for column in columns] for row in entry["rows"]]
-    return table(entry["title"], columns, rows, numeric)
+    rows = [[_cell(column, row.get(column)) for column in columns] for row in entries]
+    return table(caption, columns, rows, numeric)
 
 
 def _figure(entry: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ Each has criteria that were fixed before it was run. `python -m verification rep
 and puts them into the report.
 """
 
-from verification.reproductions.experiments import EXPERIMENTS, Experiment, reproduce
+from verification.reproductions.catalogue import REPRODUCTIONS, chosen, reproduce
+from verification.reproductions.experiments import EXPERIMENTS, Experiment
 
-__all__ = ["EXPERIMENTS", "Experiment", "reproduce"]
+__all__ = ["EXPERIMENTS", "REPRODUCTIONS", "Experiment", "chosen", "reproduce"]

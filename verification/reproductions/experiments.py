@@ -1,14 +1,11 @@
-"""The experiments, what has to hold of each, and running them.
+"""Fitting a Hessian: the experiments, and what has to hold of each.
 
 The limits were fixed on the seeds 100 to 102 with another implementation of the same update, before
 the package was run once. The run takes the seeds 0 to 2; what is judged is their median.
 """
 
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -33,8 +30,9 @@ from verification.reproductions.hessian_fitting import (
     error_curve,
 )
 from verification.reproductions.psgd import AGREEMENT, disagreement, psgd
+from verification.reproductions.reproduction import Figure, judged
 
-__all__ = ["EXPERIMENTS", "SEEDS", "Experiment", "judge", "reproduce"]
+__all__ = ["EXPERIMENTS", "REFERENCE", "SEEDS", "Experiment", "judge", "measure"]
 
 SEEDS = (0, 1, 2)
 SOURCE = (
@@ -236,43 +234,13 @@ def judge(experiment: Experiment, curves: Curves) -> dict[str, Any]:
         experiment: What was run.
         curves: Label -> median curve, and `REFERENCE` -> one number.
     """
-    rows = [criterion.row(curves) for criterion in experiment.criteria]
-    return {
+    texts = {
         "title": experiment.title,
         "source": SOURCE,
         "claim": experiment.claim,
         "criterion": RULE,
-        "passed": all(row["verdict"] == "PASS" for row in rows),
-        "rows": rows,
-        "series": {label: curves[label].tolist() for label in experiment.methods},
-        "stride": experiment.stride,
-        "x_label": "iteration",
-        "y_label": "Frobenius norm of P H' - I",
-        "y_scale": "log",
     }
-
-
-def reproduce(processes: int = 2) -> list[dict[str, Any]]:
-    """Run all experiments and return their entries of the report.
-
-    Args:
-        processes: Number of worker processes.
-    """
-    start = time.perf_counter()
-    todo = [
-        (position, label)
-        for position, experiment in enumerate(EXPERIMENTS)
-        for label in (*experiment.methods, REFERENCE)
-    ]
-    # PSGD takes longest, and so goes first.
-    todo.sort(key=lambda task: not task[1].startswith(PSGD))
-    # A forked process would share the threads of JAX, which cannot be shared.
-    with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-        futures = {task: pool.submit(measure, *task) for task in todo}
-        found = {task: future.result() for task, future in futures.items()}
-    entries = []
-    for position, experiment in enumerate(EXPERIMENTS):
-        curves = {label: curve for (where, label), curve in found.items() if where == position}
-        entries.append(judge(experiment, curves))
-    seconds = time.perf_counter() - start
-    return [{**entry, "seconds": seconds} for entry in entries]
+    figure = Figure(
+        tuple(experiment.methods), "iteration", "Frobenius norm of P H' - I", experiment.stride
+    )
+    return judged(texts, experiment.criteria, curves, figure)

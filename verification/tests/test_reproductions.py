@@ -233,13 +233,64 @@ def test_entries_fit_the_schema_and_are_drawn_whole(entries):
 
 def test_what_is_kept_loses_its_verdict_with_other_sources(entries, tmp_path):
     assert reproductions.read(tmp_path, "a") == []
-    reproductions.write(entries, "then", tmp_path, "a")
+    titles = [entry["title"] for entry in entries]
+    reproductions.write(entries, "then", tmp_path, "a", titles)
     same, other = reproductions.read(tmp_path, "a"), reproductions.read(tmp_path, "b")
     assert [entry["passed"] for entry in same] == [True] * 3
     assert [entry["passed"] for entry in other] == [None] * 3
     assert "NOT RUN" in render_page(compose([], [], 0, "c", other), tmp_path)
     assert [entry["run"] for entry in same] == ["then"] * 3
     assert reproductions.OUTDATED in other[0]["run"]
+
+
+def test_others_are_kept_beside_those_that_were_run(entries, tmp_path):
+    titles = [entry["title"] for entry in entries]
+    reproductions.write(entries[:2], "then", tmp_path, "a", titles)
+    reproductions.write([entries[2], {**entries[0], "passed": False}], "now", tmp_path, "b", titles)
+    found = reproductions.read(tmp_path, "b")
+    assert [entry["title"] for entry in found] == titles
+    assert [entry["passed"] for entry in found] == [False, None, True]
+    assert [entry["run"].split()[0] for entry in found] == ["now", "then", "now"]
+    assert not any("sources" in entry for entry in found)
+    reproductions.write([], "later", tmp_path, "c", titles[1:])
+    assert [entry["title"] for entry in reproductions.read(tmp_path, "b")] == titles[1:]
+
+
+def test_a_file_with_one_digest_for_all_is_read(entries, tmp_path):
+    kept = {"sources": "a", "entries": [{**entry, "run": "then"} for entry in entries]}
+    (tmp_path / reproductions.FILE).write_text(json.dumps(kept), encoding="utf-8")
+    assert [entry["passed"] for entry in reproductions.read(tmp_path, "a")] == [True] * 3
+    assert [entry["passed"] for entry in reproductions.read(tmp_path, "b")] == [None] * 3
+
+
+def test_tables_and_paths_are_shown(entries, tmp_path):
+    plane = {
+        "caption": "Some <paths>",
+        "x": [-1.0, 1.0],
+        "y": [0.0, 2.0],
+        "contours": [[[0.0, 0.0], [0.5, 1.0]], [[0.0, 1.0], [9e9, 1.0]]],
+        "paths": {"ours": [[-1.0, 0.0], [1.0, 2.0]], "theirs": [[0.0, 0.0], [0.0, 1.0]]},
+        "marks": [[1.0, 2.0]],
+    }
+    tables = [{"caption": "More & more", "rows": [{"method": "ours", "steps": 3.0}]}]
+    entry = {**entries[0], "tables": tables, "plane": plane}
+    document = compose([], [], 0, "command", [entry])
+    assert violations(document) == []
+    html = write_report(document, tmp_path).read_text(encoding="utf-8")
+    assert "<caption>More &amp; more</caption>" in html
+    assert "Some &lt;paths&gt;" in html
+    figure = html[html.index('aria-label="Some') :]
+    assert figure.count("<polyline") == 4
+    assert figure.count('class="place"') == 1
+    frame = f"{figure_x(-1.0)},{428.0} {figure_x(1.0)},{14.0}"
+    assert f'<polyline class="line c0" points="{frame}">' in figure
+    assert "9000000000" not in figure
+    del document["reproductions"][0]["plane"]["paths"]
+    assert violations(document) == ["document.reproductions[0].plane: no 'paths'"]
+
+
+def figure_x(value):
+    return 48 + (value + 1) / 2 * (680 - 48 - 14)
 
 
 def test_long_numbers_stay_within_the_plot():
@@ -263,7 +314,7 @@ def test_the_digest_sees_every_source(tmp_path):
 
 def test_the_command_keeps_what_it_measured_for_later_runs(entries, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command_line, "OUTPUT", tmp_path / "latest")
-    monkeypatch.setattr("verification.reproductions.reproduce", lambda processes: entries)
+    monkeypatch.setattr("verification.reproductions.reproduce", lambda *given: entries)
     assert command_line.main(["reproduce"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("PASS Hessian fitting") == 3
@@ -278,12 +329,15 @@ def test_the_command_keeps_what_it_measured_for_later_runs(entries, tmp_path, mo
     assert later["reproductions"] == document["reproductions"]
 
     entries[0]["passed"] = False
-    assert command_line.main(["reproduce"]) == 1
+    assert command_line.main(["reproduce", "-k", "fitting"]) == 1
+    capsys.readouterr()
+    assert command_line.main(["reproduce", "-k", "no such"]) == 1
+    assert EXPERIMENTS[0].title in capsys.readouterr().out
 
 
 def test_the_command_writes_into_the_last_whole_report(entries, tmp_path, monkeypatch):
     monkeypatch.setattr(command_line, "OUTPUT", tmp_path / "latest")
-    monkeypatch.setattr("verification.reproductions.reproduce", lambda processes: entries)
+    monkeypatch.setattr("verification.reproductions.reproduce", lambda *given: entries)
     write_report(compose([], [], 11, "earlier"), tmp_path / "latest")
     assert command_line.main(["reproduce"]) == 0
     document = json.loads((tmp_path / "latest" / "report.json").read_text(encoding="utf-8"))
