@@ -1,5 +1,6 @@
 """A wrong option is refused when the optimizer is built: what was given, and what is allowed."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -233,21 +234,23 @@ def test_rank_is_less_than_the_number_of_parameters(factory, rank):
 
 
 @pytest.mark.parametrize(
-    ("factory", "name"),
+    ("factory", "structure"),
     [
-        (low_rank_approximation, "uvd_rank_of_approximation"),
-        (affine, "max_size_triangular"),
-        (affine, "max_skew_triangular"),
+        (low_rank_approximation, ("uvd_rank_of_approximation",)),
+        (affine, ("max_size_triangular", "max_skew_triangular")),
     ],
 )
-def test_numbers_of_structure_are_not_injected(factory, name):
-    """The message says how to inject the others."""
-    injected = optax.inject_hyperparams(factory)(learning_rate=0.1, **{name: 2})
+@pytest.mark.parametrize("forgotten", [0, -1])
+def test_numbers_of_structure_are_not_injected(factory, structure, forgotten):
+    """The message names the one that was forgotten, and says how to inject the others."""
+    name = structure[forgotten]
+    static = [other for other in structure if other != name]
+    injected = optax.inject_hyperparams(factory, static_args=static)(learning_rate=0.1)
     with pytest.raises(ValueError, match="traced") as caught:
-        injected.init({"layer": jnp.ones((3, 4))})
+        jax.jit(injected.init)({"layer": jnp.ones((3, 4))})
     assert f"static_args=({name!r}" in str(caught.value)
-    static = optax.inject_hyperparams(factory, static_args=(name,))
-    static(learning_rate=0.1, **{name: 2}).init({"layer": jnp.ones((3, 4))})
+    others = optax.inject_hyperparams(factory, static_args=structure)(learning_rate=0.1)
+    jax.jit(others.init)({"layer": jnp.ones((3, 4))})
 
 
 def test_only_a_leaf_with_an_axis_can_be_scanned():

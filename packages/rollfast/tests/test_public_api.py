@@ -50,7 +50,17 @@ OPTIM_NAMES = NAMES - {
 OPTIMIZER_NAMES = OPTIM_NAMES - {
     "GradClipMode",
     "PreconditionerMode",
+    "hessian_helper",
     "precond_update_prob_schedule",
+}
+# Preconditioned directions, and the optimizers that step along them.
+DIRECTIONS = {
+    "scale_by_prism": "prism",
+    "scale_by_kron": "kron",
+    "scale_by_xmat": "xmat",
+    "scale_by_lra": "low_rank_approximation",
+    "scale_by_dense_newton": "dense_newton",
+    "scale_by_affine": "affine",
 }
 SCHEDULE_NAMES = {"precond_update_prob_schedule", "wsd_schedule"}
 # Where the wrapper gives an option of `prism` another name or default, and why.
@@ -85,26 +95,74 @@ def test_public_names():
     assert all(inspect.getdoc(getattr(rollfast, name)) for name in NAMES)
 
 
-@pytest.mark.parametrize("name", sorted(OPTIMIZER_NAMES | SCHEDULE_NAMES))
+@pytest.mark.parametrize("name", sorted(OPTIMIZER_NAMES | SCHEDULE_NAMES | {"hessian_helper"}))
 def test_every_argument_is_described(name):
     function = getattr(rollfast, name)
     assert list(described(function)) == list(inspect.signature(function).parameters)
 
 
-@pytest.mark.parametrize("name", ["prism", "kron"])
-def test_options_of_the_direction_are_those_of_the_optimizer(name):
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_options_of_the_direction_are_those_of_the_optimizer(direction):
+    name = DIRECTIONS[direction]
     renamed = {"weight_dimension_numbers": "prism_weight_dimension_numbers"}
-    inner, outer = (
-        defaults(getattr(rollfast, f"scale_by_{name}")),
-        defaults(getattr(rollfast, name)),
-    )
+    inner, outer = defaults(getattr(rollfast, direction)), defaults(getattr(rollfast, name))
     texts = described(getattr(rollfast, name))
     for option, default in inner.items():
         assert outer[renamed.get(option, option)] == default, option
-        assert f"or `scale_by_{name}`" in texts[renamed.get(option, option)], option
-    own = {"learning_rate", "weight_decay", "weight_decay_mask"}
-    if name == "kron":
-        assert set(outer) == set(inner) | own
+        assert f"or `{direction}`" in texts[renamed.get(option, option)], option
+    if name != "prism":
+        mask = "weight_decay_mask" if name == "kron" else "mask"
+        assert set(outer) == set(inner) | {"learning_rate", "weight_decay", mask}
+
+
+@pytest.mark.parametrize("name", ["scale_by_lra", "scale_by_dense_newton", "scale_by_affine"])
+def test_options_of_the_second_ancestor_are_the_same_everywhere(name):
+    """Names and defaults; each has at most what says of what shape its preconditioner is."""
+    common, own = defaults(rollfast.scale_by_xmat), defaults(getattr(rollfast, name))
+    assert {option: own[option] for option in common} == common
+    assert set(own) - set(common) <= {
+        "uvd_rank_of_approximation",
+        "preconditioner_mode",
+        "max_size_triangular",
+        "max_skew_triangular",
+        "matricize",
+    }
+
+
+# As the second ancestor documents it: a module of the name of the function in it.
+ANCESTRAL = {
+    "xmat": "xmat",
+    "low_rank_approximation": "low_rank_approximation",
+    "affine": "affine",
+}
+
+
+@pytest.mark.parametrize("order", ["module first", "package first", "both in one line"])
+def test_a_module_never_takes_the_place_of_its_function(order):
+    """The import of a submodule binds its name in the package, after the function of that name."""
+    lines = []
+    for module, function in ANCESTRAL.items():
+        imported = f"from rollfast.{module} import {function} as from_module_{function}"
+        by_name = f"import rollfast.{module}"
+        package = f"from rollfast import {function} as from_package_{function}"
+        lines += {
+            "module first": [imported, by_name, package],
+            "package first": [package, by_name, imported],
+            "both in one line": [f"import rollfast, rollfast.{module}", package, imported],
+        }[order]
+    lines.append("import importlib, rollfast, rollfast.optim")
+    for module, function in ANCESTRAL.items():
+        lines += [
+            f"importlib.import_module('rollfast.{module}')",
+            f"assert callable(rollfast.{function}), rollfast.{function}",
+            f"assert rollfast.{function} is from_module_{function} is from_package_{function}",
+            f"assert rollfast.{function} is rollfast.optim.{function}",
+            f"rollfast.{function}(0.1)",
+        ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_options_of_kron_and_schedule_free_are_those_of_schedule_free_kron():
@@ -158,6 +216,9 @@ def test_import_starts_no_backend():
     program = (
         "import rollfast, rollfast.optim\n"
         "rollfast.kron(0.1, key=3)\n"
+        "for name in ('xmat', 'low_rank_approximation', 'dense_newton', 'affine'):\n"
+        "    getattr(rollfast, name)(0.1, seed=3)\n"
+        "    getattr(rollfast, name)(0.1)\n"
         "rollfast.schedule_free_kron(0.1, 100)\n"
         "import jax\n"
         "try:\n"

@@ -4,8 +4,9 @@ import optax
 
 from rollfast import guards
 from rollfast.guards import MaxAmplitudes, amplitudes
-from rollfast.options import check_choice
+from rollfast.options import check_choice, check_interval, check_positive_or_none
 from rollfast.psgd.descent import descend
+from rollfast.psgd.fitting import MOMENTS
 from rollfast.psgd.flat_options import DEFAULT_SEED
 from rollfast.psgd.geometry import geometry
 from rollfast.psgd.method import Fitting, Method
@@ -104,6 +105,9 @@ def scale_by_affine(
     Source: psgd_torch a8616f1, class `Affine`; arXiv 1809.10232 and 1512.04202, numbers not seen.
     """
     check_choice("step_normalizer_order", step_normalizer_order, _ORDERS)
+    check_choice("precond_init_moment", precond_init_moment, MOMENTS)
+    check_interval("precond_lr", precond_lr, 0, 2)
+    check_positive_or_none("precond_init_scale", precond_init_scale)
     tracks, normalizer = _ORDERS[step_normalizer_order]
     fitting = Fitting(
         geometry("EQ"),

@@ -120,14 +120,12 @@ class _Family:
                 f"uvd_rank_of_approximation={self.rank!r} is not allowed with {start.size} "
                 f"parameters; it must be less, from 0 to {start.size - 1}."
             )
-        sides = jax.random.normal(
-            jax.random.fold_in(start.key, _START_NUMBER),
-            (2, self.rank if start.size else 0, start.size),
-            start.dtype,
-        )
+        rank = self.rank if start.size else 0
+        own = jax.random.fold_in(start.key, _START_NUMBER)
+        sides = jax.random.normal(own, (2, rank, start.size), start.dtype)
         norms = jnp.sqrt(jnp.sum(sides * sides, (1, 2), keepdims=True))
         sides = sides * (_START**0.5 / jnp.where(norms > 0, norms, 1))
-        rows = sides.reshape(-1, start.size)
+        rows = sides.reshape(2 * rank, start.size)
         diagonal = jnp.ones(start.size, start.dtype)
         return _Fitted(rows, diagonal, gram_of(rows), jnp.zeros(3, start.dtype))
 
