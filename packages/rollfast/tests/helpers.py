@@ -111,7 +111,7 @@ OPTIMIZERS = (
     Optimizer("schedule_free_sgd", rollfast.schedule_free_sgd, takes_schedule=False),
     Optimizer("schedule_free_adamw", rollfast.schedule_free_adamw, takes_schedule=False),
     Optimizer("schedule_free_prism", schedule_free_prism, takes_schedule=False),
-    Optimizer("kron", kron),
+    Optimizer("kron", kron, needs_params=False),
     Optimizer("scale_by_kron", scale_by_kron, needs_params=False),
     Optimizer("schedule_free_kron", schedule_free_kron, takes_schedule=False),
     Optimizer("xmat", rollfast.xmat, needs_params=False),

@@ -88,17 +88,17 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
 
 
 def check_static(name: str, value: object) -> None:
-    """Raise if a number that says of what shape the state is is an array.
+    """Raise if a number that says of what shape the state is is traced.
 
     Args:
         name: Name of the argument, for the message.
         value: What was given.
 
     Raises:
-        ValueError: It is an array or traced, as an injected hyperparameter is.
+        ValueError: It is traced, as an injected hyperparameter is.
     """
-    if isinstance(value, jax.Array):
+    if isinstance(value, jax.core.Tracer):
         raise ValueError(
-            f"{name} is an array, but says of what shape the state is; it must be a plain number, "
+            f"{name} is traced, but says of what shape the state is; it must be a plain number, "
             f"under optax.inject_hyperparams by static_args=({name!r}, …)."
         )

@@ -1,7 +1,7 @@
 """PSGD with a diagonal and a low rank: the optimizer around `low_rank`."""
 
+import operator
 from dataclasses import dataclass
-from numbers import Integral
 from typing import NamedTuple
 
 import jax
@@ -93,6 +93,19 @@ class _Fitted(NamedTuple):
         return LowRank(self.rows, self.d, self.gram)
 
 
+def _checked_rank(rank: int) -> int:
+    check_static("uvd_rank_of_approximation", rank)
+    try:
+        checked = operator.index(rank)
+    except TypeError:
+        checked = -1
+    if checked < 0:
+        raise ValueError(
+            f"uvd_rank_of_approximation={rank!r} is not allowed; it must be a whole number from 0."
+        )
+    return checked
+
+
 @dataclass(frozen=True)
 class _Family:
     """What sets the low-rank approximation apart, see `flat_method.Family`."""
@@ -105,14 +118,6 @@ class _Family:
     stored = ("rows", "d")
     rotates = False
     has_probe = True
-
-    def __post_init__(self) -> None:
-        check_static("uvd_rank_of_approximation", self.rank)
-        if not isinstance(self.rank, Integral) or self.rank < 0:
-            raise ValueError(
-                f"uvd_rank_of_approximation={self.rank!r} is not allowed; it must be a whole "
-                "number from 0."
-            )
 
     def start(self, start: Start) -> _Fitted:
         if start.size and self.rank >= start.size:
@@ -229,9 +234,8 @@ def scale_by_lra(
         Precision(precond_dtype, precision, precision),
         seed,
     )
-    method = FlatMethod(
-        _Family(uvd_rank_of_approximation, 1.0 if precond_dtype else _REFRESH_PROBABILITY), options
-    )
+    refresh = _REFRESH_PROBABILITY if precond_dtype is None else 1.0
+    method = FlatMethod(_Family(_checked_rank(uvd_rank_of_approximation), refresh), options)
     return guarded(method, raw_global_grad_clip, permissive_spike_protection)
 
 
