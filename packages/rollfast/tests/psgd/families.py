@@ -22,7 +22,6 @@ FAMILIES: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
 }
 # Those that see all leaves as one vector.
 FLAT = ("xmat", "lra", "dense")
-ORDERS = ("tracked", "2nd", "1st")
 RATES = (0.1, 0.02, 0.004)
 # One matrix, one vector: 16 numbers.
 PARAMS = {"v": jnp.ones(4), "w": jnp.ones((3, 4))}
