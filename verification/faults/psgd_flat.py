@@ -143,4 +143,17 @@ PSGD_FLAT = (
         '"per_tensor_rms", None, update_global_norm_clip)',
         '"per_tensor_rms", None, None)',
     ),
+    *(
+        slip(
+            name,
+            "decay left out",
+            "descend(preconditioned, learning_rate, weight_decay, mask)",
+            "descend(preconditioned, learning_rate, 0.0, mask)",
+        )
+        for name in (
+            "psgd.lra.low_rank_approximation",
+            "psgd.dense.dense_newton",
+            "psgd.affine.affine",
+        )
+    ),
 )

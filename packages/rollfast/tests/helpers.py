@@ -68,19 +68,8 @@ def schedule_free_kron(learning_rate: float) -> optax.GradientTransformationExtr
     return rollfast.schedule_free_kron(learning_rate, TOTAL_STEPS)
 
 
-def scale_by_xmat(learning_rate: float) -> optax.GradientTransformationExtraArgs:
-    return optax.chain(rollfast.scale_by_xmat(), optax.scale_by_learning_rate(learning_rate))
-
-
 def low_rank_approximation(learning_rate: Any) -> optax.GradientTransformationExtraArgs:
     return rollfast.low_rank_approximation(learning_rate, uvd_rank_of_approximation=2)
-
-
-def scale_by_lra(learning_rate: float) -> optax.GradientTransformationExtraArgs:
-    return optax.chain(
-        rollfast.scale_by_lra(uvd_rank_of_approximation=2),
-        optax.scale_by_learning_rate(learning_rate),
-    )
 
 
 def affine(learning_rate: Any) -> optax.GradientTransformationExtraArgs:
@@ -115,9 +104,7 @@ OPTIMIZERS = (
     Optimizer("scale_by_kron", scale_by_kron, needs_params=False),
     Optimizer("schedule_free_kron", schedule_free_kron, takes_schedule=False),
     Optimizer("xmat", rollfast.xmat, needs_params=False),
-    Optimizer("scale_by_xmat", scale_by_xmat, needs_params=False),
     Optimizer("low_rank_approximation", low_rank_approximation, needs_params=False),
-    Optimizer("scale_by_lra", scale_by_lra, needs_params=False),
     Optimizer("dense_newton", rollfast.dense_newton, needs_params=False),
     Optimizer("affine", affine, needs_params=False),
 )

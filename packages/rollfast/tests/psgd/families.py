@@ -20,6 +20,7 @@ FAMILIES: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
     "dense": scale_by_dense_newton,
     "affine": scale_by_affine,
 }
+ORDERS = ("tracked", "2nd", "1st")
 # Those that see all leaves as one vector.
 FLAT = ("xmat", "lra", "dense")
 RATES = (0.1, 0.02, 0.004)
