@@ -145,7 +145,7 @@ def verify_peers(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def reproduce(session: nox.Session) -> None:
-    """Results of papers measured again, for the fidelity report; a quarter of an hour."""
+    """Results of papers measured again, for the fidelity report; this takes long."""
     session.install(*CONSTRAINTS, *requirements("verify"), "-e", PACKAGE)
     session.run("python", "-m", "verification", "reproduce", *session.posargs, env=ON_CPU)
 

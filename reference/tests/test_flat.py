@@ -7,6 +7,7 @@ from reference.psgd import dense, lra, xmat
 from reference.psgd.fitting import damped
 from reference.psgd.flat import ORDERS, Flat, FlatDraws, StepRule
 from reference.psgd.geometry import GEOMETRIES, Auxiliary
+from reference.tests.flat_steps import assert_same, flat, gradients, run
 
 EPS = np.finfo(np.float64).eps
 SIZE = 7
@@ -71,34 +72,6 @@ def direction(name, fields, x):
         return lra.apply_normal(lra.LowRank(fields["U"], fields["V"], fields["d"]), x)
     q = fields["Q"]
     return q @ x if name == "dense QUAD4P" else q.T @ q @ x
-
-
-def gradients(count, scale=1.0):
-    rng = np.random.default_rng([7, count])
-    return {"w": scale * rng.standard_normal((2, 2)), "b": scale * rng.standard_normal(3)}
-
-
-def flat(tree):
-    return np.concatenate([tree["b"], tree["w"].ravel()])
-
-
-def run(optimizer, given=gradients, steps=4):
-    state = optimizer.init(given(0))
-    for count in range(steps):
-        state = optimizer.step(state, given(count))
-    return state
-
-
-def assert_same(one, other, but=()):
-    assert one.keys() == other.keys()
-    for field, value in one.items():
-        if field in but:
-            continue
-        pairs = [(value, other[field])]
-        if isinstance(value, dict):
-            pairs = [(value[leaf], other[field][leaf]) for leaf in value]
-        for first, second in pairs:
-            np.testing.assert_array_equal(first, second, field)
 
 
 def test_one_vector_of_sorted_leaves():

@@ -171,3 +171,19 @@ def test_gradients_are_whitened(rank):
     options = {"uvd_rank_of_approximation": rank}
     errors = whitening_errors("lra", root, like, 8000, (1e-2, 1.0, 1e2), **options)
     assert max(errors) < 0.5 if rank else min(errors) > 2, errors
+
+
+def test_products_of_rounded_rows_are_made_anew():
+    """In every fit, whatever a state says that they are; an exact one carries them on."""
+    params = {"w": jnp.ones((3, 4))}
+    gradient = {"w": normal(3, 3, 4)}
+
+    def differs(**options):
+        optimizer = scale_by_lra(uvd_rank_of_approximation=2, precond_init_scale=1.0, **options)
+        state = optimizer.init(params)
+        wrong = state._replace(gram=jnp.zeros_like(state.gram))
+        rows = [optimizer.update(gradient, given)[1].rows for given in (state, wrong)]
+        return bool(jnp.any(rows[0] != rows[1]))
+
+    assert not differs(precond_dtype="bfloat16")
+    assert differs()
