@@ -14,6 +14,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 ROOT = Path(__file__).parent
 GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")["dependency-groups"]
 PACKAGE = "packages/rollfast"
+PEERS = ("ours", *nox.project.load_toml(ROOT / "verification/peers/environments.toml"))
 PYTHONS = ("3.11", "3.12", "3.13")
 CONSTRAINTS = ("-c", "constraints.txt")
 ON_CPU = {"JAX_PLATFORMS": "cpu"}
@@ -136,11 +137,12 @@ def verify_long(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
-def verify_peers(session: nox.Session) -> None:
-    """The reference against the packages that the authors of the methods released."""
-    session.install(*CONSTRAINTS, *requirements("peers"), "-e", PACKAGE)
-    peers = session.posargs or ["schedulefree", "optax.contrib"]
-    session.run("python", "-m", "verification.peers", *peers, env=ON_CPU)
+@nox.parametrize("peer", PEERS)
+def verify_peers(session: nox.Session, peer: str) -> None:
+    """A package of others, or ours, under probes that know none of them."""
+    session.install(*CONSTRAINTS, *requirements("verify"), "-e", PACKAGE)
+    where = ("--environments", f"{session.create_tmp()}/peers", *session.posargs)
+    session.run("python", "-m", "verification.peers", peer, *where, env=ON_CPU)
 
 
 @nox.session(default=False)
@@ -152,7 +154,7 @@ def reproduce(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def mutation(session: nox.Session) -> None:
-    """Random one-token changes of the kernels, and how many of them the verification catches."""
+    """Random small changes of the package, and how many of them the verification catches."""
     session.install(*CONSTRAINTS, *requirements("verify"), "-e", PACKAGE)
     session.run("python", "-m", "verification.mutation", *session.posargs, env=ON_CPU)
 

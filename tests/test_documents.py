@@ -47,7 +47,9 @@ def blocks() -> list[Block]:
 
 def run(arguments: list[str], folder: Path) -> None:
     """Run a command with this interpreter, on the CPU; fail with its output."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    # A block runs in another folder, and may import what stands in the checkout alone.
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": paths}
     done = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""Command line: run, list, show NAME, faults, report, reproduce."""
+"""Command line: run, list, show NAME, check, faults, report, reproduce, diff, cite, publish."""
 
 import argparse
 import inspect
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from verification import publication
+from verification.conformance import command as conformance
 from verification.runner import Options, Task, prepare, run, tasks
 
 FOLDER = Path(__file__).resolve().parent / "report"
@@ -15,7 +17,6 @@ OUTPUT = FOLDER / "latest"
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, and return the exit status."""
-    prepare()
     parser = argparse.ArgumentParser(prog="python -m verification", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     running = commands.add_parser("run", help="run checks and faults, and write the report")
@@ -35,7 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
     again = commands.add_parser("reproduce", help="measure results of papers again (minutes)")
     again.add_argument("-k", dest="pattern", default="", help="part of the title")
     again.add_argument("--processes", type=int, default=Options.processes)
+    checking = commands.add_parser("check", help="hold any optimizer against a reference")
+    conformance.add_arguments(checking)
+    publication.add_commands(commands)
     given = parser.parse_args(arguments)
+    # What takes long gains more from optimized code than compiling it costs.
+    prepare(optimized=given.command == "reproduce" or getattr(given, "long", False))
     return {
         "run": _run,
         "faults": _faults,
@@ -43,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
         "show": _show,
         "report": _report,
         "reproduce": _reproduce,
+        "check": conformance.check,
+        **publication.COMMANDS,
     }[given.command](given)
 
 
@@ -63,12 +71,13 @@ def _run(given: argparse.Namespace) -> int:
 
 
 def _run_and_report(options: Options, *, whole: bool) -> int:
-    from verification.document import compose
+    from verification.document import compose, tree_of_sources
     from verification.report import render_table, write_report
 
+    tree = tree_of_sources()  # Sources may change while it runs.
     results, faults = run(options, _progress)
     print(file=sys.stderr)
-    document = compose(results, faults, options.seed, _command(), _reproductions())
+    document = compose(results, faults, options.seed, _command(), _reproductions(), tree)
     page = write_report(document, OUTPUT if whole else OUTPUT.with_name("partial"))
     print(render_table(document))
     print(f"report: {page}")

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from verification import compare, registry
 from verification.kernel import Caller, cast, fits, is_array
+from verification.recall import recalled
 from verification.results import FLOAT64, Finding, Result, Verdict
 
 __all__ = ["Case", "Invariant", "Sample"]
@@ -101,22 +103,21 @@ class Case:
         """
         caller, eps = Caller(), compare.epsilon(dtype)
         implementation, truth = self._functions()
-        samples = [
-            sample
-            for sample in self.samples(np.random.default_rng(seed))
-            if all(fits(a, dtype) for a in _arrays(sample))
-        ]
+        samples = recalled(self, ("samples", dtype, seed), lambda: self._fitting(dtype, seed))
         worst, properties = Finding(), {i.name: Finding() for i in self.invariants}
-        for sample in samples:
+        for number, sample in enumerate(samples):
             rounded = cast(sample.arguments, dtype)
             options = {**sample.options, **sample.production_options}
             actual = caller(implementation, rounded, options)
-            expected = truth(*cast(rounded, FLOAT64), **sample.options)
+            expected, floor = recalled(
+                self,
+                ("expected", dtype, seed, number),
+                partial(self._expected, truth, sample, rounded, dtype),
+            )
             error = compare.worst_error(
                 actual, expected, eps, condition=sample.condition, scale=sample.scale
             )
-            if dtype != FLOAT64:
-                error = error / self._control(truth, sample, rounded, expected, eps)
+            error = error / floor
             detail = _dtype_drift(actual, rounded, dtype)
             worst = worst.worse(Finding(float("inf") if detail else error, sample.label, detail))
             for invariant in self.invariants if thorough and dtype == FLOAT64 else ():
@@ -126,6 +127,24 @@ class Case:
         if dtype == FLOAT64 and thorough:
             results += [self._invariant_result(i, properties[i.name]) for i in self.invariants]
         return results
+
+    def _fitting(self, dtype: str, seed: int) -> list[Sample]:
+        """Return the samples that can be had in a dtype."""
+        return [
+            sample
+            for sample in self.samples(np.random.default_rng(seed))
+            if all(fits(a, dtype) for a in _arrays(sample))
+        ]
+
+    def _expected(
+        self, truth: Callable[..., Any], sample: Sample, rounded: tuple[Any, ...], dtype: str
+    ) -> tuple[Any, float]:
+        """Return the result of the reference, and what errors are measured in, in epsilons."""
+        expected = truth(*cast(rounded, FLOAT64), **sample.options)
+        if dtype == FLOAT64:
+            return expected, 1.0
+        floor = self._control(truth, sample, rounded, expected, compare.epsilon(dtype))
+        return expected, floor
 
     def _control(
         self,

@@ -11,7 +11,8 @@ import optax
 
 from reference.psgd.state import Layout, Structure
 from verification import registry
-from verification.preconditioners import CHUNK, SEED, Draws, Preconditioned
+from verification.interpreter import interprets
+from verification.preconditioners import CHUNK, SEED, Draws, Preconditioned, quickly
 from verification.problems import problem
 from verification.problems.matrices import gaussian
 from verification.problems.tensor_quadratic import hessian_product
@@ -88,20 +89,19 @@ class VectorDraws:
         """Return the draws of a step."""
         wide = bool(jax.config.read("jax_enable_x64"))
         draw = registry.production("psgd.draws.draw_flat_step")
-        chunk = _drawn(draw, *self._kind, wide, count // CHUNK)
+        chunk = _drawn(draw, *self._kind, wide, interprets(), count // CHUNK)
         return jax.tree.map(lambda array: array[count % CHUNK], chunk)
 
 
 @cache
-def _drawn(draw: Callable[..., Any], size: int, rotates: bool, wide: bool, chunk: int) -> Any:
+def _drawn(
+    draw: Callable[..., Any], size: int, rotates: bool, wide: bool, interprets: bool, chunk: int
+) -> Any:
     counts = jnp.arange(chunk * CHUNK, (chunk + 1) * CHUNK)
     key = jax.random.PRNGKey(SEED)
     dtype = jnp.dtype("float64" if wide else "float32")
-    # Compiling takes longer than drawing.
-    quickly = {"xla_backend_optimization_level": 0}
     together = jax.vmap(lambda count: draw(key, count, size, dtype, rotates))
-    drawn = jax.jit(together, compiler_options=quickly)(counts)
-    return jax.tree.map(np.asarray, drawn)
+    return jax.tree.map(np.asarray, quickly(together, interprets)(counts))
 
 
 class Method(NamedTuple):

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from verification.interpreter import compiled
+
 __all__ = ["Caller", "cast", "fits"]
 
 COMPLEX_OF = {"float64": "complex128", "float32": "complex64", "bfloat16": None}
@@ -80,6 +82,6 @@ class Caller:
                 positional, named = structure.unflatten(filled)
                 return function(*positional, **named)
 
-            self._compiled[key] = jax.jit(rebuilt)
+            self._compiled[key] = compiled(rebuilt)
         arrays = [leaf for leaf, data in zip(leaves, traced, strict=True) if data]
         return jax.tree.map(np.asarray, self._compiled[key](arrays))

@@ -10,9 +10,10 @@ import numpy as np
 
 from reference.psgd.state import Layout, Structure
 from verification import registry
+from verification.interpreter import interpreted, interprets
 from verification.trajectory import Field
 
-__all__ = ["SEED", "Draws", "Preconditioned"]
+__all__ = ["SEED", "Draws", "Preconditioned", "quickly"]
 
 SEED = 7
 # Steps whose numbers are drawn at once.
@@ -60,7 +61,7 @@ class Draws:
         slices, mode, noisy = self._kind
         row = registry.production("psgd.geometry.geometry")(mode)
         kind = (row.basis == "whitened", row.rotates)
-        chunk = _drawn(draw, slices, kind, noisy, wide, count // CHUNK)
+        chunk = _drawn(draw, slices, kind, noisy, wide, interprets(), count // CHUNK)
         return jax.tree.map(lambda array: array[count % CHUNK], chunk)
 
 
@@ -71,6 +72,7 @@ def _drawn(
     kind: tuple[bool, bool],
     noisy: bool,
     wide: bool,
+    interprets: bool,
     chunk: int,
 ) -> Any:
     # All rows of a kind draw alike: those with a probe of their own, and those that rotate.
@@ -81,11 +83,15 @@ def _drawn(
     items = [item(shape, dense, paired if pair else real) for shape, dense, pair in slices]
     counts = jnp.arange(chunk * CHUNK, (chunk + 1) * CHUNK)
     key = jax.random.PRNGKey(SEED)
-    # Compiling takes longer than drawing.
-    quickly = {"xla_backend_optimization_level": 0}
     together = jax.vmap(lambda count: draw(key, count, items, row, noisy))
-    drawn = jax.jit(together, compiler_options=quickly)(counts)
-    return jax.tree.map(np.asarray, drawn)
+    return jax.tree.map(np.asarray, quickly(together, interprets)(counts))
+
+
+def quickly(function: Callable[..., Any], interprets: bool) -> Callable[..., Any]:
+    """Return a function that is used a few times only, where compiling takes longest."""
+    if interprets:
+        return interpreted(function)
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 class Preconditioned:

@@ -57,6 +57,11 @@ class Result:
         detail: What else there is to say.
         series: Error at each step, for trajectories.
         control_series: Error of the control at each step.
+        floor_series: (step, least, largest): errors of the reference rounded at random.
+        floor_runs: Number of runs that those are of.
+        over_floor: Largest error over the largest of those, in the steps that have them.
+        horizons: (level, step, first, last): where the error of a free run, of any run of its
+            control and of every one is over so many epsilons; None if nowhere.
         seconds: Time taken.
         reproduce: Command that runs this check alone.
     """
@@ -75,6 +80,10 @@ class Result:
     detail: str = ""
     series: tuple[float, ...] = ()
     control_series: tuple[float, ...] = ()
+    floor_series: tuple[tuple[float, float, float], ...] = ()
+    floor_runs: int = 0
+    over_floor: float | None = None
+    horizons: tuple[tuple[float, int | None, int | None, int | None], ...] = ()
     seconds: float = 0.0
     reproduce: str = ""
 
@@ -89,4 +98,6 @@ class Result:
         plain["verdict"] = str(self.verdict)
         plain["series"] = list(self.series)
         plain["control_series"] = list(self.control_series)
+        plain["floor_series"] = [list(point) for point in self.floor_series]
+        plain["horizons"] = [list(horizon) for horizon in self.horizons]
         return plain

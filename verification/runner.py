@@ -6,13 +6,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
+from verification.compiler import add_flags, compile_quickly
 from verification.registry import reference_names
 from verification.results import FLOAT64, Result, Verdict
 
 __all__ = ["Options", "Task", "outcomes", "prepare", "run", "tasks"]
+
+FAULTS_TOGETHER = 12
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,15 @@ def tasks(options: Options) -> list[Task]:
     return found
 
 
-def prepare() -> None:
-    """Set up JAX in this process: on its own devices, eight of them on a CPU."""
-    flag = "--xla_force_host_platform_device_count=8"
-    if flag not in os.environ.get("XLA_FLAGS", ""):
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+def prepare(*, optimized: bool = False) -> None:
+    """Set up JAX in this process: on its own devices, eight of them on a CPU.
+
+    Args:
+        optimized: Whether XLA optimizes what it compiles, as it does by default.
+    """
+    add_flags("--xla_force_host_platform_device_count=8")
+    if not optimized:
+        compile_quickly()
 
 
 def perform(task: Task, options: Options) -> Any:
@@ -164,15 +172,28 @@ def run(
 
 def outcomes(todo: Sequence[Task], options: Options) -> Iterator[tuple[Task, Any]]:
     """Yield (task, what it left) as tasks end."""
-    prepare()
+    prepare(optimized=options.long)
     if options.processes <= 1 or len(todo) <= 2:
         for task in todo:
             yield task, perform(task, options)
         return
     # A forked process would share the threads of JAX, which cannot be shared.
-    with ProcessPoolExecutor(options.processes, get_context("spawn"), prepare) as pool:
-        futures: dict[Future[Any], Task] = {
-            pool.submit(perform, task, options): task for task in todo
+    start = partial(prepare, optimized=options.long)
+    with ProcessPoolExecutor(options.processes, get_context("spawn"), start) as pool:
+        futures: dict[Future[Any], list[Task]] = {
+            pool.submit(_perform_all, batch, options): batch for batch in _batches(todo)
         }
         for future in as_completed(futures):
-            yield futures[future], future.result()
+            yield from zip(futures[future], future.result(), strict=True)
+
+
+def _batches(todo: Sequence[Task]) -> Iterator[list[Task]]:
+    """Yield what one process takes at a time: neighbouring faults are tried on the same checks."""
+    faults = [task for task in todo if task.kind == "fault"]
+    yield from ([task] for task in todo if task.kind != "fault")
+    for first in range(0, len(faults), FAULTS_TOGETHER):
+        yield faults[first : first + FAULTS_TOGETHER]
+
+
+def _perform_all(batch: Sequence[Task], options: Options) -> list[Any]:
+    return [perform(task, options) for task in batch]

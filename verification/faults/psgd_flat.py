@@ -53,7 +53,7 @@ PSGD_FLAT = (
         module="psgd.momentum",
     ),
     _of_step(
-        "look-ahead kept", "zip(momentum, kept, strict=True)", "zip(ahead, kept, strict=True)"
+        "look-ahead kept", "guards.taken(sound, momentum, old)", "guards.taken(sound, ahead, old)"
     ),
     _of_step("gradient preconditioned instead of the momentum", "flatten(ahead)", "flatten(wide)"),
     _of_step(

@@ -1,1 +1,1 @@
-"""Comparison with other people's packages, where installed: `python -m verification.peers`."""
+"""Other people's packages under the same probes as ours: `python -m verification.peers`."""

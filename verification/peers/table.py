@@ -1,64 +1,44 @@
-"""The table that a run prints."""
+"""The findings as text."""
 
-from verification.peers.checks import LIMIT, LIMIT_REASON, Outcome, Peer
+from collections.abc import Sequence
 
-HEADINGS = ("peer", "version", "method", "options", "steps", "parties", "y", "z", "x", "verdict")
-NUMBERS = ("steps", "y", "z", "x")
+from verification.peers.findings import FAULTS, NOTED, Finding, count
 
+__all__ = ["render"]
 
-def rows(peer: Peer, outcomes: list[Outcome]) -> list[tuple[str, ...]]:
-    """One row of the table per outcome, or one that says that the peer is not installed."""
-    versions = peer.versions()
-    if versions is None:
-        missing = " and ".join(peer.distributions)
-        return [(peer.name, "-", f"needs {missing}", *"------", "not installed")]
-    version = versions[peer.distributions[0]]
-    return [(peer.name, version, *_cells(outcome)) for outcome in outcomes]
+HEADINGS = ("optimizer", "probe", "verdict", "effect", "detail")
+LONGEST = 90
 
 
-def _cells(outcome: Outcome) -> tuple[str, ...]:
-    worst = (f"{value:.1e}" for value in outcome.comparison.worst)
-    steps = str(len(outcome.comparison.differences))
-    parties = " - ".join(outcome.pair)
-    return (
-        outcome.check.method,
-        outcome.check.options,
-        steps,
-        parties,
-        *worst,
-        outcome.verdict,
+def render(findings: Sequence[Finding], *, everything: bool = False) -> str:
+    """Return the findings of each peer under its name, with a line of counts.
+
+    Args:
+        findings: Of all peers.
+        everything: Whether to list what is "ok" too.
+    """
+    peers = list(dict.fromkeys(finding.peer for finding in findings))
+    return "\n\n".join(
+        _of_peer([f for f in findings if f.peer == peer], everything) for peer in peers
     )
 
 
-def render(table: list[tuple[str, ...]]) -> str:
-    """Aligned text with headings."""
-    cells = [HEADINGS, *table]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADINGS))]
-    lines = ["  ".join(map(_padded, row, widths, HEADINGS)).rstrip() for row in cells]
-    rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:], rule])
+def _of_peer(findings: Sequence[Finding], everything: bool) -> str:
+    verdicts = dict.fromkeys(finding.verdict for finding in findings)
+    counts = ", ".join(f"{count(findings, verdict)} {verdict}" for verdict in verdicts)
+    shown = [f for f in findings if everything or f.verdict in (*FAULTS, NOTED)]
+    cells = [HEADINGS, *map(_cells, shown)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(HEADINGS) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]])
+        for row in cells
+    ]
+    head = f"{findings[0].peer} {findings[0].version}: {counts}".replace(" :", ":")
+    return "\n".join([head, *(["  " + line.rstrip() for line in lines] if shown else [])])
 
 
-def _padded(cell: str, width: int, heading: str) -> str:
-    return cell.rjust(width) if heading in NUMBERS else cell.ljust(width)
-
-
-def limit_line() -> str:
-    """The limit and its reason."""
-    return f"y, z, x: worst relative difference over the steps. Limit {LIMIT:g}. {LIMIT_REASON}"
-
-
-def difference_line(outcome: Outcome) -> str | None:
-    """Since which step and by how much a pair differs; None if it does not."""
-    comparison = outcome.comparison
-    first = comparison.first_step_over(LIMIT)
-    if first is None:
-        return None
-    x = [row[2] for row in comparison.differences]
-    step = x.index(max(x)) + 1
-    check = outcome.check
-    return (
-        f"{outcome.verdict}: {check.method} ({check.options}), {' - '.join(outcome.pair)}: "
-        f"different from step {first}; x by {max(x):.2%} of its norm at step {step}, "
-        f"{x[-1]:.2%} after {len(x)} steps. {check.note}".rstrip()
-    )
+def _cells(finding: Finding) -> tuple[str, ...]:
+    effect = "" if finding.effect is None else f"{finding.effect:.2g} {finding.unit}"
+    detail = finding.detail if len(finding.detail) <= LONGEST else finding.detail[:LONGEST] + "..."
+    probe = " / ".join(filter(None, [finding.probe, finding.case]))
+    return (finding.optimizer, probe, finding.verdict, effect, detail)

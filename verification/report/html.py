@@ -6,8 +6,17 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from verification.report import reproductions, speed
-from verification.report.parts import Markup, badge, definitions, name_link, table, text
+from verification.report import mutants_found, peers_found, reproductions, speed
+from verification.report.identity import fault_id
+from verification.report.parts import (
+    Markup,
+    badge,
+    definitions,
+    name_link,
+    self_link,
+    table,
+    text,
+)
 from verification.report.sections import name_section
 from verification.report.summary import (
     NameSummary,
@@ -21,6 +30,8 @@ from verification.report.summary import (
     survivors,
 )
 
+# Of a digest, as many as tell one tree from another.
+DIGITS = 16
 _HERE = Path(__file__).parent
 _TILES = (("passed", "pass"), ("failed", "fail"), ("mistrusted", "mistrusted"), ("skipped", ""))
 
@@ -49,6 +60,8 @@ def render_page(document: dict[str, Any], folder: Path) -> str:
         names=_names_table(summaries),
         sections="\n".join(name_section(summary, folder) for summary in summaries),
         faults=_faults(document["faults"]),
+        mutants=mutants_found.section(),
+        peers=peers_found.section(),
         reproductions=reproductions.section(document["reproductions"]),
         speed=speed.section(),
         citation=_citation(document),
@@ -74,9 +87,25 @@ def _run(document: dict[str, Any]) -> str:
             ("Device", document["device"]),
             ("Versions", versions),
             ("Commit", document.get("commit")),
+            ("Sources", _sources(document)),
             ("Seed", str(document["seed"])),
             ("Command", Markup(f"<code>{text(document['command'])}</code>")),
+            ("Data", _data_of(document)),
         ]
+    )
+
+
+def _data_of(document: dict[str, Any]) -> Markup:
+    return Markup(
+        f"<code>report.json</code> beside this page, in form {text(document['schema'])} of "
+        "<code>verification/report/schema.json</code>"
+    )
+
+
+def _sources(document: dict[str, Any]) -> str:
+    """Digests of what was run, by which a report can be told to belong to a tree."""
+    return ", ".join(
+        f"{name} {digest[:DIGITS]}" for name, digest in (document.get("sources") or {}).items()
     )
 
 
@@ -162,15 +191,16 @@ def _faults(faults: list[dict[str, Any]]) -> str:
     if not faults:
         return "<p>No fault was planted in this run.</p>"
     headings = ["Fault", "Planted in", "Where the bug lived", "Caught", "By", "Error"]
+    ids = [fault_id(fault) for fault in faults]
     rows = [
         [
-            fault["name"],
+            self_link(fault["name"], identifier),
             name_link(fault["target"]),
             fault.get("source"),
             badge("CAUGHT" if fault["caught"] else "NOT CAUGHT"),
             fault.get("by"),
             format_number(fault.get("error")),
         ]
-        for fault in faults
+        for identifier, fault in zip(ids, faults, strict=True)
     ]
-    return table("Kill table of the planted faults", headings, rows, numeric=(5,))
+    return table("Kill table of the planted faults", headings, rows, (5,), ids)

@@ -28,10 +28,20 @@ def anchor(name: str) -> str:
     return "-".join(name.split())
 
 
+def fragment(identifier: str) -> str:
+    """Returns the link to an id of this page, ready to be placed."""
+    return f"#{escape(quote(identifier, safe='/:'))}"
+
+
+def self_link(label: str, identifier: str) -> Markup:
+    """Returns a text that links to the id of what it heads, so that its address can be copied."""
+    return Markup(f'<a class="self" href="{fragment(identifier)}">{escape(label)}</a>')
+
+
 def name_link(name: str) -> Markup:
     """Returns a link to the section of a dotted name, breakable after each dot."""
     label = escape(name).replace(".", ".<wbr>").replace("_", "_<wbr>")
-    return Markup(f'<a href="#{escape(quote(anchor(name)))}"><code>{label}</code></a>')
+    return Markup(f'<a href="{fragment(anchor(name))}"><code>{label}</code></a>')
 
 
 def badge(verdict: str) -> Markup:
@@ -56,7 +66,11 @@ def path_link(path: str | None, folder: Path) -> Markup:
 
 
 def table(
-    caption: str, headings: Sequence[str], rows: Sequence[Sequence[Any]], numeric: Sequence[int]
+    caption: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    numeric: Sequence[int],
+    ids: Sequence[str] = (),
 ) -> str:
     """Returns a captioned table whose first column heads its rows.
 
@@ -65,12 +79,17 @@ def table(
         headings: one per column.
         rows: cells, escaped unless Markup.
         numeric: the columns set to the right in figures of equal width.
+        ids: one per row; none where no row has one.
     """
     head = "".join(
         f'<th scope="col"{_NUMBER if column in numeric else ""}>{text(heading)}</th>'
         for column, heading in enumerate(headings)
     )
-    body = "".join(f"<tr>{_cells(row, numeric)}</tr>" for row in rows)
+    attributes = [f' id="{escape(identifier)}"' for identifier in ids] or [""] * len(rows)
+    body = "".join(
+        f"<tr{attribute}>{_cells(row, numeric)}</tr>"
+        for attribute, row in zip(attributes, rows, strict=True)
+    )
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
         f"<table><caption>{text(caption)}</caption><thead><tr>{head}</tr></thead>"

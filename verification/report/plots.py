@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any, NamedTuple
 
@@ -20,15 +20,17 @@ _FIGURE = 7
 
 
 class Series(NamedTuple):
-    """One line of a plot; role is 'line', 'control' or 'budget', values start at step 0.
+    """One line of a plot; role is 'line', 'control', 'budget' or 'band', values start at step 0.
 
-    A budget with a single value is a horizontal line across the plot.
+    A budget with a single value is a horizontal line across the plot. A band lies between its
+    values and its lower ones.
     """
 
     label: str
     values: Sequence[Any]
     role: str = "line"
     colour: int = 0
+    lower: Sequence[Any] = ()
 
 
 class Axes(NamedTuple):
@@ -70,7 +72,7 @@ def plot(series: Sequence[Series], axes: Axes) -> str:
     drawn = [(one, points) for one, points in drawn if points]
     if not any(one.role == "line" for one, _ in drawn):
         return ""
-    values = [value for _, points in drawn for _, value in points]
+    values = [value for one, points in drawn for value in _values(one, points)]
     last = max(1, max(step for _, points in drawn for step, _ in points))
     scale = _scale(values, axes.log)
     lines = "".join(_line(one, points, last, scale) for one, points in drawn)
@@ -136,7 +138,33 @@ def _x(step: float, last: int) -> float:
     return LEFT + step / last * (WIDTH - LEFT - RIGHT)
 
 
+def _values(one: Series, points: list[tuple[int, float]]) -> Iterator[float]:
+    yield from (value for _, value in points)
+    if one.role == "band":
+        yield from (low for step, _ in points if (low := number(one.lower[step])) is not None)
+
+
+def _band(one: Series, points: list[tuple[int, float]], last: int, scale: _Scale) -> str:
+    """Return the area between both edges, with a stroke at each step that it was measured in."""
+    css = f"band c{one.colour % COLOURS}"
+    upper = [(_x(step, last), scale.y(high)) for step, high in points]
+    lower = [(_x(step, last), scale.y(number(one.lower[step]) or 0.0)) for step, _ in points]
+    edge = " ".join(f"{x:.1f},{y:.1f}" for x, y in [*upper, *lower[::-1]])
+    sparse = len(points) <= points[-1][0] - points[0][0] or len(points) == 1
+    strokes = "".join(
+        f'<path class="{css}" d="M{x:.1f} {high:.1f}V{low:.1f}"/>'
+        for (x, high), (_, low) in zip(upper, lower, strict=True)
+        if sparse
+    )
+    return (
+        f'<polygon class="{css}" points="{edge}"><title>{escape(one.label)}</title></polygon>'
+        f"{strokes}"
+    )
+
+
 def _line(one: Series, points: list[tuple[int, float]], last: int, scale: _Scale) -> str:
+    if one.role == "band":
+        return _band(one, points, last, scale)
     places = [(_x(step, last), scale.y(value)) for step, value in points]
     if one.role == "budget" and len(points) == 1:
         places = [(LEFT, places[0][1]), (WIDTH - RIGHT, places[0][1])]
@@ -214,9 +242,13 @@ def _thin_note() -> str:
 
 def _description(axes: Axes, drawn: Sequence[tuple[Series, list[tuple[int, float]]]]) -> str:
     ends = [
-        f"{one.label}: {points[0][1]:.3g} at step {points[0][0] * axes.stride}, "
-        f"{points[-1][1]:.3g} at step {points[-1][0] * axes.stride}"
+        f"{one.label}: {_told(one, *points[0])} at step {points[0][0] * axes.stride}, "
+        f"{_told(one, *points[-1])} at step {points[-1][0] * axes.stride}"
         for one, points in drawn
         if not (one.role == "budget" and len(points) == 1)
     ]
     return f"{axes.title}. {axes.y_label} against {axes.x_label}. {'; '.join(ends)}"
+
+
+def _told(one: Series, step: int, value: float) -> str:
+    return f"{number(one.lower[step]):.3g} to {value:.3g}" if one.lower else f"{value:.3g}"

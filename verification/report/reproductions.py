@@ -10,11 +10,13 @@ have changed since: its verdict is then NOT RUN.
 import hashlib
 import json
 from collections.abc import Sequence
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from verification.report import plane, plots
-from verification.report.parts import REPOSITORY, badge, definitions, table, text
+from verification.report.identity import reproduction_id
+from verification.report.parts import REPOSITORY, badge, definitions, self_link, table, text
 
 __all__ = ["FILE", "PACKAGE", "digest", "read", "section", "verdict_of", "write"]
 
@@ -26,11 +28,13 @@ OUTDATED = "The sources of the package have changed since; the numbers are those
 
 
 def digest(folder: Path = PACKAGE) -> str:
-    """Return a digest of the Python sources under a folder: their names and their text."""
+    """Return a digest of the Python sources under a folder, tests apart: names and text."""
     found = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
-        content = path.read_bytes().replace(b"\r\n", b"\n")
-        found.update(f"{path.relative_to(folder).as_posix()} {len(content)}\n".encode() + content)
+        inside = path.relative_to(folder)
+        if "tests" not in inside.parts:
+            content = path.read_bytes().replace(b"\r\n", b"\n")
+            found.update(f"{inside.as_posix()} {len(content)}\n".encode() + content)
     return found.hexdigest()
 
 
@@ -103,8 +107,10 @@ def _reproduction(entry: dict[str, Any]) -> str:
     if entry.get("seconds") is not None:
         known.append(("Took", f"{entry['seconds']:.0f} s, its parts added up"))
     facts = definitions(known) if any(value for _, value in known) else ""
+    identifier = reproduction_id(entry)
     return (
-        f'<section class="reproduction"><h3>{text(entry["title"])} {badge(verdict_of(entry))}</h3>'
+        f'<section class="reproduction" id="{escape(identifier)}">'
+        f"<h3>{self_link(entry['title'], identifier)} {badge(verdict_of(entry))}</h3>"
         f"{claim}<p>Criterion: {text(entry['criterion'])}</p>"
         f"{facts}{_rows(entry['title'], entry['rows'])}{_tables(entry)}"
         f"{_figure(entry)}{plane.plot(entry.get('plane'))}</section>"

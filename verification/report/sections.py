@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from verification.report import note, plots
+from verification.report.identity import check_id
 from verification.report.parts import (
     Markup,
     anchor,
     badge,
     definitions,
     path_link,
+    self_link,
     table,
     text,
 )
@@ -22,7 +24,7 @@ def name_section(summary: NameSummary, folder: Path) -> str:
     """Returns the section of one name: equation, sources, results, plots and faults."""
     entry, identifier = summary.entry, escape(anchor(summary.name))
     facts = [
-        ("Source", entry.get("source")),
+        ("Source", Markup(note.inline(entry.get("source") or ""))),
         ("Reference", path_link(entry.get("reference"), folder)),
         ("Production", path_link(entry.get("production"), folder)),
         ("Note", path_link(entry.get("note"), folder)),
@@ -31,10 +33,10 @@ def name_section(summary: NameSummary, folder: Path) -> str:
     return (
         f'<section class="name" id="{identifier}" data-name="{escape(summary.name)}" '
         f'data-verdict="{escape(summary.verdict)}">'
-        f'<h3><a class="self" href="#{identifier}">{escape(summary.name)}</a> '
-        f"{badge(summary.verdict)}</h3>"
+        f"<h3>{self_link(summary.name, anchor(summary.name))} {badge(summary.verdict)}</h3>"
         f"{note.to_html(entry.get('equation') or '')}{definitions(facts)}"
         f"{results_table(summary)}{figures(summary.results)}{_commands(summary)}"
+        f"{_citation(entry)}"
         "</section>"
     )
 
@@ -44,9 +46,10 @@ def results_table(summary: NameSummary) -> str:
     if not summary.results:
         return "<p>No check of this name was run.</p>"
     headings = ["Check", "Dtype", "Field", "Error", "Budget", "Unit", "Verdict", "Where", "Why"]
+    ids = [check_id(result) for result in summary.results]
     rows = [
         [
-            check_of(result),
+            self_link(check_of(result), identifier),
             result["dtype"],
             result.get("field"),
             format_number(result.get("error")),
@@ -56,9 +59,9 @@ def results_table(summary: NameSummary) -> str:
             result.get("where"),
             _why(result),
         ]
-        for result in summary.results
+        for identifier, result in zip(ids, summary.results, strict=True)
     ]
-    return table(f"Results of {summary.name}", headings, rows, numeric=(3, 4))
+    return table(f"Results of {summary.name}", headings, rows, (3, 4), ids)
 
 
 def figures(results: Iterable[dict[str, Any]]) -> str:
@@ -98,6 +101,8 @@ def _group_series(results: list[dict[str, Any]], named: bool) -> list[plots.Seri
         field = result.get("field") if named else None
         control = result.get("control_series") or []
         budget = number(result.get("budget"))
+        if result.get("floor_series"):
+            series.append(_floor(result, colour))
         series.append(plots.Series(field or "production", result["series"], "line", colour))
         if control:
             series.append(plots.Series("control", control, "control", colour))
@@ -113,6 +118,17 @@ def _group_series(results: list[dict[str, Any]], named: bool) -> list[plots.Seri
             budgets.append(budget)
             series.append(plots.Series(f"budget ({shown})", [budget], "budget"))
     return series
+
+
+def _floor(result: dict[str, Any], colour: int) -> plots.Series:
+    """Return the band in which the reference lies when it is rounded at random."""
+    points = {int(step): (low, high) for step, low, high in result["floor_series"]}
+    lows, highs = (
+        [points[step][side] if step in points else None for step in range(max(points) + 1)]
+        for side in (0, 1)
+    )
+    label = f"reference rounded at random, {result.get('floor_runs')} runs"
+    return plots.Series(label, highs, "band", colour, lows)
 
 
 def _why(result: dict[str, Any]) -> Markup:
@@ -140,4 +156,14 @@ def _commands(summary: NameSummary) -> str:
     return (
         "<details><summary>Reproduce</summary>"
         f"<pre>{escape(chr(10).join(commands))}</pre></details>"
+    )
+
+
+def _citation(entry: dict[str, Any]) -> str:
+    """What a paper that uses this equation copies into its bibliography."""
+    if not entry.get("citation"):
+        return ""
+    return (
+        "<details><summary>Cite</summary>"
+        f'<pre class="copy">{escape(entry["citation"])}</pre></details>'
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from verification.report.html import render_page
+from verification.report.identity import repeated
 
 SCHEMA_PATH = Path(__file__).with_name("schema.json")
 
@@ -33,7 +34,8 @@ def write_report(document: dict[str, Any], folder: Path) -> Path:
         The path of report.html.
 
     Raises:
-        ValueError: the document breaks schema.json; the message lists where.
+        ValueError: the document breaks schema.json, or two of its parts cannot be told apart; the
+            message lists where.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,6 +43,7 @@ def write_report(document: dict[str, Any], folder: Path) -> Path:
     text = json.dumps(plain, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     (folder / "report.json").write_text(text + "\n", encoding="utf-8", newline="\n")
     broken = violations(plain)
+    broken = broken or [f"more than one part is called {one!r}" for one in repeated(plain)]
     if broken:
         raise ValueError("the results document breaks schema.json:\n" + "\n".join(broken))
     page = folder / "report.html"
@@ -49,8 +52,18 @@ def write_report(document: dict[str, Any], folder: Path) -> Path:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Returns the document of a report.json; numbers that JSON lacks stay strings, e.g. 'inf'."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Returns the document of a report.json; numbers that JSON lacks stay strings, e.g. 'inf'.
+
+    Raises:
+        ValueError: it is no report, or one of a form that is not known here.
+    """
+    document = json.loads(Path(path).read_text(encoding="utf-8"))
+    known = json.loads(SCHEMA_PATH.read_text(encoding="utf-8"))["properties"]["schema"]["enum"]
+    form = document.get("schema") if isinstance(document, dict) else None
+    # True is equal to 1, and a boolean is no version.
+    if isinstance(form, bool) or form not in known:
+        raise ValueError(f"{path} has the schema {form!r}; this program reads {known}")
+    return document
 
 
 def to_json(value: Any) -> Any:
@@ -72,7 +85,7 @@ def violations(document: Any, schema: dict[str, Any] | None = None) -> list[str]
     """Returns where a document breaks the schema, one line each; empty when it conforms.
 
     Knows the keywords that schema.json uses: type, enum, anyOf, required, properties,
-    additionalProperties, items, minimum and $ref into $defs.
+    additionalProperties, items, minItems, maxItems, minimum and $ref into $defs.
     """
     root = json.loads(SCHEMA_PATH.read_text(encoding="utf-8")) if schema is None else schema
     return _violations(document, root, root, "document")
@@ -99,6 +112,9 @@ def _violations(value: Any, schema: dict[str, Any], root: dict[str, Any], path: 
         for key, item in value.items():
             found += _violations(item, properties.get(key, rest), root, f"{path}.{key}")
     if isinstance(value, list):
+        least, most = schema.get("minItems", 0), schema.get("maxItems", math.inf)
+        if not least <= len(value) <= most:
+            found += [f"{path}: expected {least} to {most} items, got {len(value)}"]
         for index, item in enumerate(value):
             found += _violations(item, schema.get("items", {}), root, f"{path}[{index}]")
     return found

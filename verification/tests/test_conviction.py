@@ -62,6 +62,13 @@ def test_a_version_that_raises_is_convicted():
     assert "RuntimeError" in found.by
 
 
+def test_an_option_that_is_not_handed_on_is_noticed():
+    module, name = "schedule_free.methods", "schedule_free.methods.schedule_free_kron"
+    checks = [check for check in all_checks() if check.name == name and "handed" in check.title]
+    wrong = edited(module, "        cache_preconditioner=cache_preconditioner,\n", "")
+    assert "handed to kron" in convict(module, wrong, checks).by
+
+
 def test_a_text_that_does_not_stand_once_is_refused():
     with pytest.raises(ValueError, match="0 times"):
         edited(WEIGHT, "no such text", "")

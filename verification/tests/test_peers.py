@@ -1,225 +1,269 @@
-"""The comparison with peers convicts a wrong one, clears an equal one, and finds a known bug."""
+"""Probes name the wrong term of a peer they have never seen, and clear the right version."""
 
+import json
 from functools import partial
 
-import jax
 import numpy as np
+import optax
 import pytest
 
-from reference.schedule_free.methods import schedule_free_sgd
 from verification.peers import __main__ as program
-from verification.peers import optax_contrib, schedulefree_torch
-from verification.peers.checks import LIMIT, Check, Peer, run_check
-from verification.peers.parties import ReferenceRunner, both, float64, reference
-from verification.peers.table import difference_line, rows
-from verification.peers.trajectories import Sequences, compare, relative_difference, trajectory
-from verification.problems import problem
+from verification.peers import known
+from verification.peers.crew import Here, Process
+from verification.peers.environments import OURS, Failure
+from verification.peers.environments import load as load_environments
+from verification.peers.examination import examine
+from verification.peers.findings import CANNOT_SEE, DEVIATES, FAILS, FAULTS, NOTED, OK, Finding
+from verification.peers.keeping import findings_of, read, write
+from verification.peers.probes import PROBES, Probe
+from verification.peers.side.documented import options
+from verification.peers.side.values import decoded
+from verification.peers.subject import Entry, Subject
+from verification.peers.subject import load as load_peers
+from verification.peers.table import render
+from verification.report import peers_found
+from verification.tests import made_up_peers as made_up
 
-STEPS = 30
-SGD = {**schedulefree_torch.SGD, "averaging_power": 1.5}
-ADAMW = {**schedulefree_torch.ADAMW, "averaging_power": 1.5}
-METHODS = {"schedule_free_sgd": SGD, "schedule_free_adamw": ADAMW}
-PART_IN_A_MILLION = 1 + 1e-6
+HERE = Here()
+FAMILIES = {
+    "schedule_free": {"evaluation": made_up.average, "reference": "schedule_free_sgd"},
+    "orthogonal": {"reference": "muon"},
+    "whitening": {},
+}
 WRONG = [
-    ("schedule_free_sgd", "weight_decay", SGD["weight_decay"] * PART_IN_A_MILLION),
-    ("schedule_free_sgd", "averaging_power", SGD["averaging_power"] * PART_IN_A_MILLION),
-    ("schedule_free_sgd", "b1", SGD["b1"] * PART_IN_A_MILLION),
-    ("schedule_free_sgd", "warmup_steps", SGD["warmup_steps"] + 1),
-    ("schedule_free_sgd", "weighting_mode", "schedulet"),
-    ("schedule_free_adamw", "weight_decay", ADAMW["weight_decay"] * PART_IN_A_MILLION),
-    ("schedule_free_adamw", "averaging_power", ADAMW["averaging_power"] * PART_IN_A_MILLION),
-    ("schedule_free_adamw", "b2", ADAMW["b2"] * PART_IN_A_MILLION),
-    ("schedule_free_adamw", "eps", ADAMW["eps"] * 1.01),
-    ("schedule_free_adamw", "bias_correction", "learning_rate"),
+    (made_up.schedule_free, "schedule_free", "late weight", "lockstep", "warmup"),
+    (made_up.schedule_free, "schedule_free", "b swapped", "lockstep", "constant rate"),
+    (made_up.muon, "orthogonal", "coefficient", "lockstep", ""),
+    (made_up.muon, "orthogonal", "no momentum", "lockstep", ""),
+    (made_up.muon, "orthogonal", "multiplied by the norm", "scale of gradients", "1e-06"),
+    (made_up.whiten, "whitening", "fitted to Qg", "scale of Pg", ""),
+    (made_up.whiten, "whitening", "Gram over the wrong size", "scale of Pg", ""),
 ]
 
 
-class Corrupted(ReferenceRunner):
-    """Adds to one entry of one sequence, once, where the others cannot see it."""
-
-    def __init__(self, name, step, error, parameters):
-        super().__init__(schedule_free_sgd(**SGD), parameters)
-        self.name, self.remaining, self.error = name, step, error
-
-    def sequences(self):
-        self.remaining -= 1
-        found = super().sequences()
-        if self.remaining:
-            return found
-        tree = dict(getattr(found, self.name))
-        tree["b3"] = tree["b3"].copy()
-        tree["b3"][0] += self.error * np.linalg.norm(tree["b3"])
-        return found._replace(**{self.name: tree})
+def entry_of(factory, family, **fields):
+    return Entry(peer="made up", name="one", factory=factory, family=family, **fields)
 
 
-def digits():
-    return problem("digits_mlp")
+def found_by(factory, family, *probes, **fields):
+    entry = entry_of(factory, family, **{**FAMILIES[family], **fields})
+    chosen = [probe for probe in PROBES if probe.name in probes]
+    assert len(chosen) == len(probes)
+    return list(examine([entry], HERE, "1", probes=chosen))
 
 
-def check_of(peer, ours, **fields):
-    return Check(method="some method", options="some options", peer=peer, ours=ours, **fields)
+def faults(findings):
+    return [(one.probe, one.case) for one in findings if one.verdict in FAULTS]
 
 
-def outcomes_against_reference(peer, steps=STEPS, **fields):
-    ours = {"reference": reference("schedule_free_sgd", SGD)}
-    return run_check(check_of(peer, ours, **fields), digits(), steps)
+@pytest.mark.parametrize(("factory", "family", "wrong", "probe", "case"), WRONG)
+def test_a_wrong_term_is_named(factory, family, wrong, probe, case):
+    said = found_by(partial(factory, wrong=wrong), family, probe)
+    assert (probe, case) in faults(said)
+    (one,) = [f for f in said if f.case == case]
+    assert one.effect > (one.limit or 0.0)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_an_equal_peer_is_cleared(method):
-    options = METHODS[method]
-    check = check_of(reference(method, options), both(method, options))
-    outcomes = run_check(check, digits(), STEPS)
-    assert [outcome.pair for outcome in outcomes] == [
-        ("production", "reference"),
-        ("production", "peer"),
-        ("reference", "peer"),
+@pytest.mark.parametrize(
+    ("factory", "family", "probe"),
+    [
+        (made_up.schedule_free, "schedule_free", "lockstep"),
+        (made_up.muon, "orthogonal", "lockstep"),
+        (made_up.whiten, "whitening", "scale of Pg"),
+    ],
+)
+def test_the_right_version_is_cleared(factory, family, probe):
+    said = found_by(factory, family, probe)
+    assert said
+    assert faults(said) == []
+
+
+def test_a_convention_of_others_is_noted_and_no_fault():
+    said = found_by(partial(made_up.schedule_free, wrong="decay at z"), "schedule_free", "lockstep")
+    assert faults(said) == []
+    (one,) = [finding for finding in said if finding.verdict == NOTED]
+    assert one.case == "weight decay"
+    assert "decay at z" in one.detail
+
+
+def test_an_unused_option_a_silent_one_and_a_refused_value_are_found():
+    probes = ("documented values", "unknown value", "effect of options")
+    said = faults(found_by(made_up.silent, "schedule_free", *probes, evaluation=None, reference=""))
+    assert said == [
+        ("documented values", "mode='two'"),
+        ("unknown value", "mode"),
+        ("effect of options", "gamma"),
     ]
-    assert [outcome.verdict for outcome in outcomes] == ["agrees"] * 3
-    # Production and reference are two programs, not one compared with itself.
-    assert 0 < max(outcomes[0].comparison.worst) < LIMIT
 
 
-@pytest.mark.parametrize(("method", "option", "value"), WRONG)
-def test_a_wrong_peer_is_convicted(method, option, value):
-    options = METHODS[method]
-    peer = reference(method, {**options, option: value})
-    check = check_of(peer, {"reference": reference(method, options)})
-    (outcome,) = run_check(check, digits(), STEPS)
-    assert outcome.verdict == "DIFFERS"
-    assert not outcome.as_claimed
-    # What LIMIT_REASON says.
-    assert max(outcome.comparison.worst) > 1e-9
+def test_what_raises_fails_and_says_where():
+    def factory(learning_rate):
+        raise ValueError("never")
+
+    (one,) = found_by(factory, "whitening", "first steps")
+    assert (one.verdict, one.detail) == (FAILS, "build raises ValueError: never")
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
-@pytest.mark.parametrize("error", [1e-11, np.nan, np.inf])
-def test_each_sequence_is_compared_at_each_step(place, error):
-    peer = partial(Corrupted, Sequences._fields[place], 7, error)
-    (outcome,) = outcomes_against_reference(peer)
-    assert outcome.verdict == "DIFFERS"
-    assert outcome.comparison.first_step_over(LIMIT) == 7
-    assert outcome.comparison.differences[6][place] >= 0.99e-11
+def test_what_takes_no_step_is_said_once():
+    def factory(learning_rate):
+        return optax.GradientTransformation(lambda params: 1 / 0, None)
+
+    entry = entry_of(factory, "whitening")
+    (one,) = examine([entry], HERE, "1")
+    assert (one.probe, one.detail) == (
+        "first steps",
+        "init raises ZeroDivisionError: division by zero",
+    )
 
 
-def test_an_error_under_the_limit_is_cleared():
-    (outcome,) = outcomes_against_reference(partial(Corrupted, "x", 7, 1e-13))
-    assert outcome.verdict == "agrees"
-    assert outcome.comparison.worst[2] == pytest.approx(1e-13, rel=0.01)
+def test_a_probe_that_raises_is_not_held_against_the_peer():
+    def function(subject):
+        raise KeyError("slip")
+
+    (one,) = examine(
+        [entry_of("optax:sgd", "whitening")], HERE, "1", probes=[Probe("p", "", function)]
+    )
+    assert (one.verdict, one.detail) == (CANNOT_SEE, "the probe raises KeyError: 'slip'")
 
 
-def test_parties_that_do_not_move_are_mistrusted():
-    start = reference("schedule_free_sgd", {**SGD, "learning_rate": 1e-9})
-    (outcome,) = run_check(check_of(start, {"reference": start}), digits(), STEPS)
-    assert outcome.verdict == "MISTRUSTED"
-    assert not outcome.as_claimed
+def test_what_takes_one_array_alone_is_given_one_from_then_on():
+    def init(params):
+        return params + 0
+
+    def factory(learning_rate):
+        return optax.GradientTransformation(init, lambda g, state, params: (-g, state))
+
+    first, second = found_by(factory, "whitening", "first steps", "zero gradients")
+    assert (first.verdict, second.verdict) == (FAILS, OK)
+    assert first.detail.startswith("init raises TypeError")
 
 
-def test_a_recorded_difference_that_is_gone_is_reported():
-    (outcome,) = outcomes_against_reference(reference("schedule_free_sgd", SGD), agrees=False)
-    assert outcome.verdict == "AGREES"
-    assert not outcome.as_claimed
+def test_a_nan_that_stays_is_found():
+    (one,) = found_by("optax:sgd", "whitening", "one NaN")
+    assert (one.verdict, one.effect) == (DEVIATES, 1.0)
 
 
-def test_a_recorded_difference_does_not_excuse_our_own():
-    wrong = reference("schedule_free_sgd", {**SGD, "b1": 0.8})
-    ours = {"one": reference("schedule_free_sgd", SGD), "other": wrong}
-    outcomes = run_check(check_of(wrong, ours, agrees=False), digits(), STEPS)
-    verdicts = {outcome.pair: outcome.verdict for outcome in outcomes}
-    assert verdicts["one", "other"] == "DIFFERS"
-    assert verdicts["one", "peer"] == "differs"
+def test_the_weights_of_an_average_are_measured():
+    (*_, one) = found_by(made_up.schedule_free, "schedule_free", "evaluation")
+    assert one.verdict == OK
+    swapped = partial(made_up.schedule_free, wrong="b swapped")
+    assert faults(found_by(swapped, "schedule_free", "evaluation"))
 
 
-def test_gradients_are_taken_at_the_own_y():
-    seen = []
-
-    class Recording:
-        """A problem that remembers where its gradients were taken."""
-
-        initial_parameters = staticmethod(digits().initial_parameters)
-
-        @staticmethod
-        def gradients(parameters, step):
-            seen.append((parameters, step))
-            return digits().gradients(parameters, step)
-
-    points = list(trajectory(Recording, reference("schedule_free_sgd", SGD), 5))
-    assert [step for _, step in seen] == list(range(5))
-    for (at, _), point in zip(seen, points[:5], strict=True):
-        assert relative_difference(at, point.y) == 0
-    assert relative_difference(points[5].y, points[5].x) > 1e-3
+def test_documentation_is_read():
+    said = options(made_up.silent)
+    assert said["mode"]["values"] == ["one", "two"]
+    assert said["gamma"]["kind"] == "float"
 
 
-def test_trees_and_trajectories_must_fit():
-    tree = {"w": np.ones(3)}
-    point = Sequences(tree, tree, tree)
-    with pytest.raises(ValueError, match="leaves and shapes"):
-        relative_difference(tree, {"v": np.ones(3)})
-    with pytest.raises(ValueError, match="leaves and shapes"):
-        relative_difference({"w": np.ones((1, 3))}, tree)
-    with pytest.raises(ValueError, match="2 and 3 points"):
-        compare([point] * 2, [point] * 3)
-    with pytest.raises(ValueError, match="two at least"):
-        compare([point], [point])
-
-
-def test_something_where_zero_is_expected_is_a_difference():
-    assert relative_difference({"w": np.ones(3)}, {"w": np.zeros(3)}) == np.inf
-    assert relative_difference({"w": np.zeros(3)}, {"w": np.zeros(3)}) == 0
-
-
-def test_float64_is_only_inside():
-    before = jax.config.jax_enable_x64
-    with float64():
-        assert jax.numpy.ones(1).dtype == np.float64
-    assert jax.config.jax_enable_x64 == before
-
-
-@pytest.mark.parametrize("check", optax_contrib.checks(), ids=lambda c: f"{c.method}-{c.options}")
-def test_the_warmup_of_optax_weights_iterates_one_step_late(check):
-    outcomes = run_check(check, digits(), STEPS)
-    assert all(outcome.as_claimed for outcome in outcomes)
-    for outcome in outcomes:
-        if outcome.verdict == "differs":
-            assert max(outcome.comparison.worst) > 1e-3
-            assert outcome.comparison.first_step_over(LIMIT) <= 2
-            assert "different from step" in difference_line(outcome)
+def test_options_are_decoded():
+    text = {"a": ({"call": "builtins:max", "arguments": (1, 2)}, {"get": "math:inf"}), "b": [1]}
+    assert decoded(text) == {"a": (2, float("inf")), "b": (1,)}
 
 
 @pytest.fixture
-def absent():
-    return Peer("absent", ("no-such-distribution",), checks=list)
+def sgd():
+    subject = Subject(entry_of("optax:sgd", "schedule_free"), HERE)
+    subject.run({"w": "np.ones((2, 3))"}, {"momentum": 0.5})
+    return subject
 
 
-def run_program(monkeypatch, capsys, peer, *arguments):
-    monkeypatch.setattr(program, "PEERS", {peer.name: peer})
-    status = program.main(["--steps", str(STEPS), *arguments])
-    return status, capsys.readouterr().out
+def test_a_reproduction_runs(sgd, capsys):
+    text = sgd.reproduction("print(update['w'])")
+    assert len(text.splitlines()) == 8
+    exec(text, {})
+    assert capsys.readouterr().out == "[-0.0015 -0.0015 -0.0015]\n"
 
 
-def test_an_absent_peer_is_listed(monkeypatch, capsys, absent):
-    assert rows(absent, [])[0][-1] == "not installed"
-    status, printed = run_program(monkeypatch, capsys, absent)
-    assert status == 0
-    assert "not installed" in printed
+def test_a_process_that_has_ended_is_started_anew():
+    place = Process(OURS, program.sys.executable, "torch")
+    try:
+        assert "numpy" in place.ask("versions", ["numpy"])
+        place._process.kill()
+        with pytest.raises(Failure, match="the process ended"):
+            place.ask("versions", [])
+        assert "python" in place.ask("versions", [])
+    finally:
+        place.close()
 
 
-def test_an_absent_peer_that_was_asked_for_fails(monkeypatch, capsys, absent):
-    status, printed = run_program(monkeypatch, capsys, absent, "absent")
-    assert status == 1
-    assert "asked for but not installed: absent" in printed
+def test_names_in_the_files_exist():
+    peers = load_peers()
+    assert set(peers) == {OURS, *load_environments()}
+    probes = {probe.name for probe in PROBES}
+    assert len(probes) == len(PROBES)
+    entries = {(name, entry.name) for name, rows in peers.items() for entry in rows}
+    for one in known.load():
+        assert bool(one.found) != bool(one.unseen), one.name
+        for peer, optimizer, probe, _ in one.found:
+            assert (peer, optimizer) in entries, one.name
+            assert probe in probes, one.name
+    for rows in peers.values():
+        for entry in rows:
+            assert set(entry.only) <= probes
 
 
-@pytest.mark.parametrize(("b1", "status", "verdict"), [(0.85, 0, "agrees"), (0.8, 1, "DIFFERS")])
-def test_the_exit_status_follows_the_claims(monkeypatch, capsys, b1, status, verdict):
-    peer = reference("schedule_free_sgd", {**SGD, "b1": b1})
-    check = check_of(peer, {"reference": reference("schedule_free_sgd", SGD)})
-    found, printed = run_program(monkeypatch, capsys, Peer("some", ("numpy",), lambda: [check]))
-    assert found == status
-    assert verdict in printed
+def finding(**fields):
+    row = {"peer": "p", "version": "", "optimizer": "o", "probe": "lockstep", "verdict": OK}
+    return Finding(**{**row, **fields})
+
+
+def test_recall_needs_the_right_place_and_verdict():
+    rows = [known.Known(name="K", text="t", found=(("p", "o", "lockstep", "warm"),))]
+    for verdict, case, where in [
+        (DEVIATES, "warmup", "again"),
+        (OK, "warmup", "missed"),
+        (NOTED, "warmup", "missed"),
+        (DEVIATES, "decay", "missed"),
+    ]:
+        said = known.recall([finding(verdict=verdict, case=case)], rows)
+        assert [name for name in ("again", "missed") if getattr(said, name)] == [where]
+    assert known.recall([finding(peer="q")], rows).skipped == rows
+
+
+def test_findings_are_kept_and_read(tmp_path):
+    path = tmp_path / "peers.json"
+    findings = [finding(verdict=DEVIATES, effect=np.inf, detail="far"), finding(effect=0.5)]
+    unseen = known.Known(name="K", text="a slip", unseen="it is <prose>")
+    write(path, findings, {"p": "jax 1"}, known.recall(findings, [unseen]))
+    html = peers_found.section(path)
+    assert "a slip: it is &lt;prose&gt;" in html
+    assert "0 of 0 known mistakes" in html
+    again = findings_of(read(path))
+    assert again[1] == findings[1]
+    assert again[0].effect is None
+    assert "no finite size" in again[0].detail
+    assert json.loads(path.read_text())["versions"] == {"p": "jax 1"}
+    assert read(tmp_path / "absent.json") == {}
+
+
+def test_the_table_counts_and_lists():
+    printed = render([finding(), finding(verdict=DEVIATES, case="c", effect=0.25, unit="of it")])
+    assert "1 ok, 1 deviates" in printed
+    assert "lockstep / c" in printed
+    assert "0.25 of it" in printed
+    assert len(printed.splitlines()) == 3
+
+
+def test_one_factory_is_examined_by_the_command(capsys):
+    name = "verification.tests.made_up_peers:silent"
+    given = ["--factory", name, "--family", "schedule_free", "-k", "effect"]
+    assert program.main(given) == 1
+    assert "gamma" in capsys.readouterr().out
 
 
 def test_an_unknown_peer_is_refused(capsys):
     with pytest.raises(SystemExit):
         program.main(["keras"])
-    assert "known are schedulefree, optax.contrib" in capsys.readouterr().err
+    assert "known are ours, optax" in capsys.readouterr().err
+
+
+def test_a_peer_that_cannot_be_installed_is_said(monkeypatch, tmp_path, capsys):
+    def prepare(name, peer, folder):
+        raise Failure("no interpreter")
+
+    monkeypatch.setattr(program, "prepare", prepare)
+    output = tmp_path / "peers.json"
+    assert program.main(["optax", "--output", str(output)]) == 0
+    assert json.loads(output.read_text())["versions"] == {"optax": "not installed: no interpreter"}
+    assert "no interpreter" in capsys.readouterr().err

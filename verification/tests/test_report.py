@@ -18,7 +18,6 @@ from verification.report import (
     read_report,
     render_page,
     render_table,
-    speed,
     violations,
     write_report,
 )
@@ -269,8 +268,8 @@ def test_a_clean_run_has_no_section_of_failures(document):
 
 
 def test_tables_are_headed_and_rows_complete(page):
-    tables = 6 + speed.section().count("<table>")
-    assert [len(page.all("table")), len(page.all("caption"))] == [tables, tables]
+    # More of them where peers or mutants were measured before.
+    assert len(page.all("table")) == len(page.all("caption")) >= 6
     assert {heading.get("scope") for heading in page.all("th")} == {"row", "col"}
 
 

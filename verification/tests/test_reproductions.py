@@ -210,7 +210,7 @@ def test_the_section_states_criteria_before_curves(entries, tmp_path):
     entries[1]["rows"][0]["verdict"], entries[1]["passed"] = "FAIL", False
     document = compose([], [], 0, "command", entries)
     html = write_report(document, tmp_path).read_text(encoding="utf-8")
-    parts = re.findall(r'<section class="reproduction">.*?</section>', html, re.DOTALL)
+    parts = re.findall(r'<section class="reproduction"[^>]*>.*?</section>', html, re.DOTALL)
     assert len(parts) == len(EXPERIMENTS)
     for part, entry in zip(parts, entries, strict=True):
         positions = [part.index(word) for word in ("Criterion: ", "<table>", "<figure")]

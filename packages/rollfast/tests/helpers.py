@@ -19,10 +19,6 @@ TOTAL_STEPS = 100
 # Newton–Schulz iterations, each of slope 3.4445 at zero, enlarge that by 485 at most.
 COMPILATIONS = 500
 
-# For code that runs a few thousand times at most: three times as fast to compile.
-QUICK = {"xla_backend_optimization_level": 1}
-
-
 # What a state keeps of all parameters together, seen as one vector.
 OF_ALL_PARAMETERS = (".a", ".b", ".d", ".rows", ".gram", ".Q", ".L")
 
@@ -53,7 +49,7 @@ class Optimizer:
             self.traced.append(str(kinds(arguments)))
             return self.transformation.update(*arguments)
 
-        return jax.jit(update, compiler_options=QUICK)
+        return jax.jit(update)
 
 
 def kron(learning_rate: Any) -> optax.GradientTransformationExtraArgs:

@@ -13,7 +13,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.helpers import OPTIMIZERS, QUICK, Optimizer, gradients, named_leaves, normal  # noqa: E402
+from tests.helpers import OPTIMIZERS, Optimizer, gradients, named_leaves, normal  # noqa: E402
 
 LAYOUT = {
     "rows": PartitionSpec("device", None),
@@ -35,7 +35,7 @@ def steps(optimizer: Optimizer, place) -> tuple:
     state = optimizer.transformation.init(params)
     carry = params, state
     placed = {name for name, leaf in named_leaves(carry) if leaf.ndim and leaf.committed}
-    update = jax.jit(optimizer.transformation.update, compiler_options=QUICK)
+    update = jax.jit(optimizer.transformation.update)
     changed = set()
     for count in range(3):
         updates, state = update(place(gradients(count, parameters())), state, params)

@@ -11,13 +11,11 @@ from .helpers import (
     OF_ALL_PARAMETERS,
     Optimizer,
     assert_finite,
-    assert_identical,
     gradients,
     kinds,
     named_leaves,
     normal,
     parameters,
-    warmed,
 )
 
 DTYPES = ("bfloat16", "float16", "float32", "complex64")
@@ -118,10 +116,11 @@ def test_tree_without_leaves(optimizer, empty):
 
 
 def test_params_are_asked_for_only_if_needed(optimizer):
-    params, state = warmed(optimizer)
+    params, grads = parameters(), gradients(5)
+    state = jax.eval_shape(optimizer.transformation.init, params)
     if optimizer.needs_params:
         with pytest.raises(ValueError, match="param"):
-            optimizer.transformation.update(gradients(5), state)
+            jax.eval_shape(optimizer.transformation.update, grads, state)
     else:
-        with_params = optimizer.update(gradients(5), state, params)
-        assert_identical(optimizer.update(gradients(5), state), with_params)
+        _, after = jax.eval_shape(optimizer.transformation.update, grads, state)
+        assert after == state

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from verification.equivalence import Equivalence
+from verification.interpreter import compiled
 from verification.registry import production
 
 NAME = "prism.prism.scale_by_prism"
@@ -24,10 +25,9 @@ def _gradients(rng: np.random.Generator, shapes: dict[str, tuple[int, ...]] | No
 
 
 def _last_update(optimizer: Any, stream: list[Any], jitted: bool = True) -> Any:
-    import jax
 
     state = optimizer.init(stream[0])
-    update = jax.jit(optimizer.update) if jitted else optimizer.update
+    update = compiled(optimizer.update) if jitted else optimizer.update
     for gradients in stream:
         updates, state = update(gradients, state, gradients)
     return updates, state
@@ -41,13 +41,12 @@ def _counted_iterations(traced: bool) -> Callable[[np.random.Generator], Any]:
     """Return the polar factor after some iterations, their number traced or not."""
 
     def run(rng: np.random.Generator) -> Any:
-        import jax
 
         newton_schulz = production("linalg.newton_schulz.newton_schulz")
         rows = production("linalg.newton_schulz.coefficients")("dion")
         matrix = rng.standard_normal((6, 4))
         if traced:
-            jitted = jax.jit(lambda x, count: newton_schulz(x, rows, count))
+            jitted = compiled(lambda x, count: newton_schulz(x, rows, count))
             return [jitted(matrix, count) for count in (1, 3, 7)]
         return [newton_schulz(matrix, rows, count) for count in (1, 3, 7)]
 
@@ -169,7 +168,7 @@ def _resumed(interrupted: bool) -> Callable[[np.random.Generator], Any]:
         import jax.numpy as jnp
 
         optimizer, stream = production("prism.prism.prism")(0.01), _gradients(rng)
-        update = jax.jit(optimizer.update)
+        update = compiled(optimizer.update)
         state = optimizer.init(stream[0])
         for gradients in stream:
             if interrupted:

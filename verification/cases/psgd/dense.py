@@ -182,7 +182,6 @@ CHECKS = (
     trajectory(
         DENSE,
         "decay, every second step",
-        "quadratic",
         learning_rate=0.01,
         weight_decay=0.1,
         # A number that float32 has.

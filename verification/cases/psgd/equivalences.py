@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from verification.equivalence import Equivalence
+from verification.interpreter import compiled
 from verification.problems.factors import positive_definite
 from verification.problems.matrices import gaussian
 from verification.registry import production
@@ -39,7 +40,7 @@ def _last(stream: Stream, jitted: bool = True, **options: Any) -> Any:
     options = {"preconditioner_lr": 0.5, "b1": 0.5, **options}
     optimizer = production(NAME)(key=SEED, **options)
     state = optimizer.init(stream[0])
-    update = jax.jit(optimizer.update) if jitted else optimizer.update
+    update = compiled(optimizer.update) if jitted else optimizer.update
     for gradients in stream:
         updates, state = update(gradients, state, gradients)
     # They come kind by kind, whatever leaves there are.
@@ -111,7 +112,7 @@ def _resumed(interrupted: bool) -> Callable[[np.random.Generator], Any]:
 
         optimizer = production("psgd.kron.kron")(0.01, key=SEED)
         stream = _stream(rng, SHAPES)
-        update = jax.jit(optimizer.update)
+        update = compiled(optimizer.update)
         state = optimizer.init(stream[0])
         for gradients in stream:
             if interrupted:
@@ -168,7 +169,7 @@ def _fitted(mode: str, dtype: str) -> Callable[[np.random.Generator], Any]:
                 factors, estimates, gradient, None, draws, rule
             )
 
-        return jax.tree.map(np.real, jax.jit(fit)(*arrays))
+        return jax.tree.map(np.real, compiled(fit)(*arrays))
 
     return run
 

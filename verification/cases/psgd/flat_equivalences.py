@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from verification.equivalence import Equivalence
+from verification.interpreter import compiled
 from verification.problems.matrices import gaussian
 from verification.registry import production
 
@@ -48,11 +49,9 @@ def _stream(
 
 def _last(name: str, stream: Stream, *, jitted: bool = True, **options: Any) -> tuple[Any, Any]:
     """Return the last update and the state after some steps."""
-    import jax
-
     optimizer = production(name)(**{"seed": SEED, "precond_lr": 0.5, "b1": 0.5, **options})
     state = optimizer.init(stream[0])
-    update = jax.jit(optimizer.update) if jitted else optimizer.update
+    update = compiled(optimizer.update) if jitted else optimizer.update
     for gradients in stream:
         updates, state = update(gradients, state, gradients)
     return updates, state
@@ -108,7 +107,7 @@ def _resumed(name: str, options: dict[str, Any], interrupted: bool) -> Side:
 
         optimizer = production(name)(0.01, seed=SEED, **options)
         stream = _stream(rng, SHAPES)
-        update = jax.jit(optimizer.update)
+        update = compiled(optimizer.update)
         state = optimizer.init(stream[0])
         for gradients in stream:
             if interrupted:
@@ -266,7 +265,6 @@ def _tensors(as_matrices: bool) -> Side:
 
 
 def _kron(rng: np.random.Generator) -> Any:
-    import jax
 
     stream = _stream(rng, SHAPES)
     optimizer = production("psgd.kron.scale_by_kron")(
@@ -281,7 +279,7 @@ def _kron(rng: np.random.Generator) -> Any:
     )
     state = optimizer.init(stream[0])
     for gradients in stream:
-        updates, state = jax.jit(optimizer.update)(gradients, state)
+        updates, state = compiled(optimizer.update)(gradients, state)
     return updates
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from verification import compare
 from verification.case import Case, Sample
 from verification.equivalence import Equivalence
+from verification.interpreter import compiled
 from verification.problems.factors import positive_definite
 from verification.problems.matrices import gaussian
 from verification.registry import production
@@ -80,7 +81,9 @@ def _helped(is_complex: bool, **options: Any) -> Callable[[np.random.Generator],
             return value, 2 * value
 
         helper = production("psgd.hessian.hessian_helper")
-        helped = jax.jit(lambda key, tree: helper(key, loss, tree, (3.0,), has_aux=True, **options))
+        helped = compiled(
+            lambda key, tree: helper(key, loss, tree, (3.0,), has_aux=True, **options)
+        )
         found = helped(jax.random.PRNGKey(5), {"x": jnp.asarray(params)})
         (value, aux), gradient, product, vector, asked = found
         return value, aux, gradient["x"], product["x"], vector["x"], asked

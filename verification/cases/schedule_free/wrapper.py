@@ -7,6 +7,7 @@ import numpy as np
 
 from reference.optimizer import Optimizer
 from verification.equivalence import Equivalence
+from verification.interpreter import compiled
 from verification.problems import problem
 from verification.registry import production
 from verification.states import counters, stored
@@ -72,7 +73,7 @@ def _trained(optimizer: Any, task: Any, steps: int = STEPS) -> tuple[Any, Any]:
 
     params = jax.tree.map(jnp.asarray, task.initial_parameters())
     state = optimizer.init(params)
-    update = jax.jit(optimizer.update)
+    update = compiled(optimizer.update)
     for step in range(steps):
         gradients = jax.tree.map(jnp.asarray, task.gradients(params, step))
         updates, state = update(gradients, state, params)
@@ -174,7 +175,7 @@ def _looped(unrolled: bool) -> Callable[[np.random.Generator], Any]:
         if not unrolled:
             return jax.lax.scan(step, carry, stream)[0]
         for gradient in stream:
-            carry = jax.jit(step)(carry, gradient)[0]
+            carry = compiled(step)(carry, gradient)[0]
         return carry
 
     return run

@@ -11,7 +11,7 @@ import optax
 
 from rollfast import scale_by_affine, scale_by_dense_newton, scale_by_lra, scale_by_xmat
 
-from ..helpers import QUICK, normal
+from ..helpers import normal
 from .steps import Compiled
 
 FAMILIES: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
@@ -33,7 +33,7 @@ NOT_FITTED = {"count", "mu", "needs_scale_init", "key"}
 @functools.cache
 def built(name: str, **options: Any) -> Compiled:
     optimizer = FAMILIES[name](**options)
-    return Compiled(optimizer.init, jax.jit(optimizer.update, compiler_options=QUICK))
+    return Compiled(optimizer.init, jax.jit(optimizer.update))
 
 
 def fitted(state: Any) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def covariances(
         _, directions = jax.lax.scan(body, optimizer.init(like), (given, fits))
         return jax.tree.map(lambda leaf: leaf[steps:], directions)
 
-    every = jax.jit(lambda numbers: jax.lax.map(run, numbers), compiler_options=QUICK)
+    every = jax.jit(lambda numbers: jax.lax.map(run, numbers))
     trees = every(jnp.asarray(scales))
     images = [as_rows(jax.tree.map(lambda leaf, i=i: leaf[i], trees)) for i in range(len(scales))]
     return [image.T @ image for image in images]
@@ -141,4 +141,4 @@ def newton_steps(name: str, steps: int, like: Any = PARAMS, **options: Any) -> C
         )
         return jax.tree.map(lambda leaf: leaf[steps:], directions), state, sound
 
-    return jax.jit(run, compiler_options=QUICK)
+    return jax.jit(run)

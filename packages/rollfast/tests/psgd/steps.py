@@ -10,7 +10,7 @@ import numpy as np
 
 from rollfast import scale_by_kron
 
-from ..helpers import QUICK, normal
+from ..helpers import normal
 
 
 class Compiled(NamedTuple):
@@ -23,7 +23,7 @@ class Compiled(NamedTuple):
 @functools.cache
 def built(**options: Any) -> Compiled:
     optimizer = scale_by_kron(**options)
-    return Compiled(optimizer.init, jax.jit(optimizer.update, compiler_options=QUICK))
+    return Compiled(optimizer.init, jax.jit(optimizer.update))
 
 
 def like(tree: Any, step: int) -> Any:

@@ -7,7 +7,7 @@ import pytest
 
 from rollfast import scale_by_affine, scale_by_kron
 
-from ..helpers import COMPILATIONS, QUICK, assert_close, kinds, normal
+from ..helpers import COMPILATIONS, assert_close, kinds, normal
 from .families import built, newton_steps, whitening_errors
 from .steps import like, taken
 
@@ -93,7 +93,7 @@ def test_it_is_kron_of_geometry_eq():
     )
     ours = built("affine")
     state, other = ours.init(params), kron.init(params)
-    update = jax.jit(kron.update, compiler_options=QUICK)
+    update = jax.jit(kron.update)
     for step in range(3):
         got, state = ours.update(like(params, step), state)
         want, other = update(like(params, step), other)

@@ -10,7 +10,7 @@ import pytest
 from rollfast import dense_newton, hessian_helper
 from rollfast.psgd.hessian import finite_difference_product
 
-from ..helpers import QUICK, assert_close, assert_identical, assert_zero, kinds, normal
+from ..helpers import assert_close, assert_identical, assert_zero, kinds, normal
 
 KEY = jax.random.key(7)
 PARAMS = {"a": normal(0, 3), "b": [normal(1, 2, 2), None]}
@@ -39,7 +39,7 @@ def jitted(**options):
     def call(key, params, target, **arrays):
         return hessian_helper(key, loss_fn, params, (target,), **options, **arrays)
 
-    return jax.jit(call, compiler_options=QUICK)
+    return jax.jit(call)
 
 
 @pytest.mark.parametrize("probe", ["rademacher", "normal"])
@@ -177,7 +177,7 @@ def test_pairs_of_complex_parameters(hvp):
         image, _ = optimizer.update(product, state, update_preconditioner=False)
         return step, image, vector
 
-    step, image, vector = jax.jit(run, compiler_options=QUICK)(jax.random.split(KEY, 400))
+    step, image, vector = jax.jit(run)(jax.random.split(KEY, 400))
     assert bool(jnp.any(vector["z"].imag != 0))
     # Down, to the minimum at zero.
     for got, want in ((step, jax.tree.map(jnp.conj, COMPLEX)), (image, vector)):

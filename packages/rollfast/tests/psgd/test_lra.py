@@ -11,7 +11,7 @@ from rollfast import scale_by_lra
 from rollfast.psgd import lra
 from rollfast.psgd.flat import StepRule
 
-from ..helpers import QUICK, kinds, normal
+from ..helpers import kinds, normal
 from .families import ORDERS, whitening_errors
 
 EPS = float(jnp.finfo(jnp.float32).eps)
@@ -41,7 +41,7 @@ def test_memory(b1, rank):
 def test_columns_as_the_ancestor_names_them():
     """Q = (I + U Vᵀ) diag(d), from the properties of the state, is the P that is applied."""
     optimizer = scale_by_lra(b1=0.0, uvd_rank_of_approximation=2)
-    update = jax.jit(optimizer.update, compiler_options=QUICK)
+    update = jax.jit(optimizer.update)
     state = optimizer.init(jnp.ones(7))
     assert np.linalg.norm(state.U) == pytest.approx(0.1**0.5, rel=1e-5)
     assert np.linalg.norm(state.V) == pytest.approx(0.1**0.5, rel=1e-5)
@@ -69,7 +69,7 @@ def trained(order, probability, dtype=None, rate=0.5):
     def run(state):
         return jax.lax.scan(lambda s, g: (optimizer.update(g, s)[1],) * 2, state, gradients)
 
-    return jax.jit(run, compiler_options=QUICK)(optimizer.init(jnp.ones(40)))
+    return jax.jit(run)(optimizer.init(jnp.ones(40)))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_more_entries_than_are_taken_at_once(extra):
     def step(factor, lipschitz):
         return lra.update_factor(factor, lipschitz, h, vector, draws, rule)
 
-    moved, _ = jax.jit(step, compiler_options=QUICK)(factor, jnp.zeros(3))
+    moved, _ = jax.jit(step)(factor, jnp.zeros(3))
     # The formulas, in float64.
     a = q[2] * np.asarray(h, float)
     a = a + q[0] @ (q[1].T @ a)

@@ -9,7 +9,7 @@ import pytest
 
 from rollfast import kron, scale_by_kron, schedule_free_kron
 
-from ..helpers import QUICK, assert_close, assert_finite, assert_identical, normal
+from ..helpers import assert_close, assert_finite, assert_identical, normal
 from .steps import built, like, moved, taken, zeros
 
 SHAPE = (3, 4)
@@ -69,7 +69,7 @@ def fitting(mode):
         start = optimizer.init(jnp.zeros(SHAPE))
         return jax.lax.scan(body, start, (gradients, vectors, fits))[1][STEPS:]
 
-    return jax.jit(run, compiler_options=QUICK)
+    return jax.jit(run)
 
 
 def inverse_error(mode, left):
@@ -177,7 +177,7 @@ def test_pairs_reach_the_preconditioner_inside(outer):
     """With arguments that none of the layers knows."""
     inner = built(b1=0.0)
     _, want = taken(inner, PARAMS, [like(PARAMS, 0)], **pair(0))
-    update = jax.jit(outer.update, compiler_options=QUICK)
+    update = jax.jit(outer.update)
     _, state = update(like(PARAMS, 0), outer.init(PARAMS), PARAMS, **pair(0), of_no_use=1.0)
     state = getattr(state, "base_state", state)
     got = state[0].Qs_preconditioners

@@ -9,7 +9,7 @@ import pytest
 
 from rollfast import PreconditionerMode, scale_by_kron, schedule_free_kron
 
-from ..helpers import QUICK, assert_close, assert_finite, assert_identical, assert_zero, normal
+from ..helpers import assert_close, assert_finite, assert_identical, assert_zero, normal
 from .steps import built, like, moved, taken, zeros
 
 # One dense and one diagonal factor, and a diagonal alone.
@@ -116,7 +116,7 @@ def test_the_scale_of_the_gradients_does_not_matter(mode):
 def test_a_bad_step_moves_no_sequence(sf_b1):
     """Neither z, nor x where it is kept, nor weights and counters, nor the preconditioner."""
     optimizer = schedule_free_kron(0.1, 10, sf_b1=sf_b1)
-    update = jax.jit(optimizer.update, compiler_options=QUICK)
+    update = jax.jit(optimizer.update)
     params = PARAMS
     changes, state = update(like(params, 0), optimizer.init(params), params)
     params = jax.tree.map(jnp.add, params, changes)
@@ -163,7 +163,7 @@ def stacked(tree):
 def test_layers_are_tensors_of_their_own(mode, layers):
     """A stack takes the steps of its layers one by one; limits hold for each."""
     optimizer = scale_by_kron(preconditioner_mode=mode, scanned_layers=True)
-    update = jax.jit(optimizer.update, compiler_options=QUICK)
+    update = jax.jit(optimizer.update)
     single = built(preconditioner_mode=mode)
     params = {"w": STACK["w"][:layers]}
     state, alone = optimizer.init(params), single.init(unrolled(params))
@@ -186,7 +186,7 @@ def test_layers_some_at_a_time():
         optimizer = scale_by_kron(
             scanned_layers=True, lax_map_scanned_layers=True, lax_map_batch_size=batch_size
         )
-        update = jax.jit(optimizer.update, compiler_options=QUICK)
+        update = jax.jit(optimizer.update)
         state = optimizer.init(STACK)
         for step in range(2):
             updates, state = update(like(STACK, step), state)
@@ -285,7 +285,7 @@ def test_the_momentum_is_whitened_if_asked(count, same):
 def test_a_gram_matrix_that_overflows_moves_nothing(mode):
     """A gradient may be finite where its square is not; the factors then wait for the next one."""
     optimizer = scale_by_kron(preconditioner_mode=mode, preconditioner_update_probability=1.0)
-    update = jax.jit(optimizer.update, compiler_options=QUICK)
+    update = jax.jit(optimizer.update)
     gradient = {"w": jnp.linspace(1.0, 2.0, 16).reshape(4, 4), "v": jnp.linspace(1.0, 2.0, 5)}
     _, before = update(gradient, optimizer.init(gradient))
     updates, after = update(jax.tree.map(lambda g: 1e25 * g, gradient), before)

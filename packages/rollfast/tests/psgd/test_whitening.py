@@ -12,7 +12,7 @@ import pytest
 
 from rollfast import PreconditionerMode, scale_by_kron
 
-from ..helpers import QUICK, normal
+from ..helpers import normal
 
 RATES = (0.1, 0.02, 0.004)
 # The last rate leaves 0.2 of noise in P; a P that is off by a factor in one direction, or lacks
@@ -93,7 +93,7 @@ def images(mode: str, given: Gradients, scales: Sequence[float]) -> dict[str, ja
 
     # Batched triangular solves can stop for ever, so the row that has them runs in turn.
     every = jax.lax.map if mode == "EQ" else lambda one, numbers: jax.vmap(one)(numbers)
-    compiled = jax.jit(lambda numbers: every(run, numbers), compiler_options=QUICK)
+    compiled = jax.jit(lambda numbers: every(run, numbers))
     return compiled(jnp.asarray(scales))
 
 

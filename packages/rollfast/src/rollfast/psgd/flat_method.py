@@ -156,8 +156,14 @@ class FlatMethod:
             kept = structure.flatten_up_to(mu)
             of = self.options.momentum
             ahead, momentum = average(wide, kept, of.b1, state.count, of.nesterov)
-            new = [m.astype(old.dtype) for m, old in zip(momentum, kept, strict=True)]
-            mu = structure.unflatten(guards.taken(sound, new, kept))
+            # All that follows reads the new momentum: who reads the old one still, when the new is
+            # to take its place, needs a copy of it.
+            old = [m.astype(new.dtype) for m, new in zip(kept, momentum, strict=True)]
+            momentum = jax.lax.optimization_barrier(guards.taken(sound, momentum, old))
+            ahead = ahead if of.nesterov else momentum
+            mu = structure.unflatten(
+                [new.astype(m.dtype) for m, new in zip(kept, momentum, strict=True)]
+            )
         pair = paired(
             structure, wide if self.options.fitting.whiten_grad else momentum, Hvp, vector
         )
@@ -191,7 +197,8 @@ class FlatMethod:
         moves = decision.moves(self.options.timing, pair, state)
         rule = fitting.rule(state.count)
 
-        def move() -> tuple[Any, Array]:
+        def move(carry: tuple[Array, Any, Array]) -> tuple[Array, Any, Array]:
+            _, before, _ = carry
             flat = _flat_pair(pair)
             one = jnp.ones([], scalar_dtype())
             scale = one
@@ -200,12 +207,13 @@ class FlatMethod:
             scaled = self.family.scaled(self._wide(before, pair.gradients), scale)
             with jax.default_matmul_precision(self.options.precision.of_update):
                 moved = self._moved(scaled, flat, state, rule)
-            return self._stored(moved, before), scale
+            return jnp.zeros([], bool), self._stored(moved, before), scale
 
-        def keep() -> tuple[Any, Array]:
-            return before, jnp.ones([], scalar_dtype())
-
-        after, scale = jax.lax.cond(moves, move, keep)
+        # One turn or none. A branch would copy what has its place in the state where it stays.
+        unscaled = jnp.ones([], scalar_dtype())
+        _, after, scale = jax.lax.while_loop(
+            lambda carry: carry[0], move, (moves, before, unscaled)
+        )
         used = after
         if not fitting.update_first:
             used = self._stored(

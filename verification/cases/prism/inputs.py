@@ -1,0 +1,148 @@
+"""Trees that PRISM must take as it takes others, evaluated without compiling."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from verification.equivalence import Equivalence
+from verification.interpreter import interpreted
+from verification.registry import production
+
+__all__ = ["CHECKS"]
+
+NAME, SCALE = "prism.prism.prism", "prism.prism.scale_by_prism"
+SAME = "the same operations on the same numbers"
+SHAPES: dict[str, tuple[int, ...]] = {"a": (3, 4), "b": (4, 3)}
+
+Side = Callable[[np.random.Generator], Any]
+
+
+def _updates(optimizer: Any, stream: list[Any]) -> Any:
+    state = optimizer.init(stream[0])
+    update = interpreted(optimizer.update)
+    for gradients in stream:
+        updates, state = update(gradients, state, gradients)
+    return updates
+
+
+def _stream(rng: np.random.Generator, shapes: dict[str, tuple[int, ...]]) -> list[Any]:
+    return [{leaf: rng.standard_normal(shape) for leaf, shape in shapes.items()} for _ in "12"]
+
+
+def _numbered(each: bool) -> Side:
+    def run(rng: np.random.Generator) -> Any:
+        numbers = production("prism.dimension_numbers.PrismDimensionNumbers")(1, 0)
+        given = {leaf: numbers for leaf in SHAPES} if each else numbers
+        optimizer = production(NAME)(0.1, prism_weight_dimension_numbers=given)
+        return _updates(optimizer, _stream(rng, SHAPES))
+
+    return run
+
+
+def _with_others(others: dict[str, tuple[int, ...]], shape: tuple[int, ...]) -> Side:
+    """Return the update of one leaf, beside others or alone; what is no number spreads to it."""
+
+    def run(rng: np.random.Generator) -> Any:
+        stream = _stream(rng, {"w": shape})
+        zeros = {leaf: np.zeros(other) for leaf, other in others.items()}
+        optimizer = production(SCALE)(grad_clip_max_amps=None, compute_dtype="float32")
+        found = _updates(optimizer, [{**gradients, **zeros} for gradients in stream])
+        return found["w"] + sum(np.sum(found[leaf]) for leaf in others)
+
+    return run
+
+
+def _without_innovation(scale: float) -> Side:
+    def run(rng: np.random.Generator) -> Any:
+        options = {"b1": 0.0, "compute_dtype": "float32", "grad_clip_max_amps": None}
+        stream = [{"w": rng.standard_normal((4, 3)) * scale}]
+        return _updates(production(SCALE)(**options), stream)
+
+    return run
+
+
+def _without_nesterov(shaped: bool) -> Side:
+    def run(rng: np.random.Generator) -> Any:
+        optimizer = production(SCALE)(nesterov=False, shape_nesterov=shaped)
+        return _updates(optimizer, _stream(rng, SHAPES))
+
+    return run
+
+
+def _on_devices(spoiled: bool) -> Side:
+    """Return the updates of two devices, of which one may have had a step that is no number."""
+
+    def run(rng: np.random.Generator) -> Any:
+        import jax
+
+        optimizer = production(NAME)(0.1, axis_name="devices")
+        first = {"w": rng.standard_normal((2, 3, 4))}
+        spoil = {"w": np.stack([np.full((3, 4), np.nan), first["w"][1]])}
+        state = jax.vmap(optimizer.init)(first)
+        update = interpreted(jax.vmap(optimizer.update, axis_name="devices"))
+        for gradients in [spoil, first] if spoiled else [first]:
+            updates, state = update(gradients, state, gradients)
+        return updates
+
+    return run
+
+
+CHECKS = (
+    Equivalence(
+        name=SCALE,
+        label="no Nesterov before shaping = none after it",
+        left=_without_nesterov(True),
+        right=_without_nesterov(False),
+        budget=0.0,
+        reason=SAME,
+    ),
+    Equivalence(
+        name=NAME,
+        label="a step that is no number on one device = no step on any",
+        left=_on_devices(True),
+        right=_on_devices(False),
+        budget=0.0,
+        reason="a skipped step leaves the state as it was",
+    ),
+    Equivalence(
+        name=NAME,
+        label="dimension numbers for all leaves = for each",
+        left=_numbered(False),
+        right=_numbered(True),
+        budget=0.0,
+        reason=SAME,
+    ),
+    Equivalence(
+        name=SCALE,
+        label="beside a leaf without entries = alone",
+        left=_with_others({"empty": (0, 3)}, (3, 4)),
+        right=_with_others({}, (3, 4)),
+        budget=0.0,
+        reason=SAME,
+    ),
+    Equivalence(
+        name=SCALE,
+        label="beside a leaf of zeros = alone",
+        left=_with_others({"zero": (4, 2)}, (3, 4)),
+        right=_with_others({}, (3, 4)),
+        budget=0.0,
+        reason=SAME,
+    ),
+    Equivalence(
+        name=SCALE,
+        label="a matrix of one entry beside another = alone",
+        left=_with_others({"other": (1, 1)}, (1, 1)),
+        right=_with_others({}, (1, 1)),
+        budget=0.0,
+        reason=SAME,
+    ),
+    Equivalence(
+        name=SCALE,
+        label="no innovation, float32 inside, at scale 2^-400 = at scale one",
+        left=_without_innovation(2.0**-400),
+        right=_without_innovation(1.0),
+        budget=0.0,
+        reason="what is shaped is divided by its largest entry; the scale is a power of two",
+    ),
+)

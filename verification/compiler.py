@@ -1,0 +1,37 @@
+"""How XLA compiles what is checked."""
+
+import os
+from importlib import metadata
+
+__all__ = ["add_flags", "compile_quickly"]
+
+# Newer compilers have no other way to emit loops, and refuse to start with this flag.
+OLD_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
+LAST_WITH_OLD_EMITTERS = (0, 10)
+NO_OPTIMIZATION = "--xla_backend_optimization_level=0"
+
+
+def add_flags(*flags: str) -> None:
+    """Hand flags to XLA, for this process and its children; none is handed over twice.
+
+    They have an effect until JAX first asks for its devices.
+
+    Args:
+        flags: As XLA takes them, such as `--xla_force_host_platform_device_count=8`.
+    """
+    present = os.environ.get("XLA_FLAGS", "").split()
+    os.environ["XLA_FLAGS"] = " ".join([*present, *(flag for flag in flags if flag not in present)])
+
+
+def compile_quickly() -> None:
+    """Have XLA compile in a third of the time, and run slower, where CPUs are all there is.
+
+    That is where `JAX_PLATFORMS` is `cpu`, as the sessions set it. What is checked runs a few
+    times. A compiler that optimizes must not change what is computed by more than rounding; the
+    long verification, which leaves it as users have it, holds it to that.
+    """
+    if os.environ.get("JAX_PLATFORMS") != "cpu":
+        return
+    version = tuple(int(part) for part in metadata.version("jaxlib").split(".")[:2])
+    older = [OLD_EMITTERS] if version <= LAST_WITH_OLD_EMITTERS else []
+    add_flags(NO_OPTIMIZATION, *older)

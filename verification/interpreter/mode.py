@@ -1,0 +1,34 @@
+"""Whether functions under test are compiled or interpreted."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from verification.interpreter.evaluation import interpreted
+
+__all__ = ["compiled", "interpreting", "interprets"]
+
+_INTERPRETS: ContextVar[bool] = ContextVar("interprets", default=False)
+
+
+@contextmanager
+def interpreting(wanted: bool = True) -> Iterator[None]:
+    """Make `compiled` interpret what it is given, or compile it again."""
+    token = _INTERPRETS.set(wanted)
+    try:
+        yield
+    finally:
+        _INTERPRETS.reset(token)
+
+
+def interprets() -> bool:
+    """Say whether `compiled` interprets."""
+    return _INTERPRETS.get()
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function jitted, or interpreted where that was asked for."""
+    import jax
+
+    return interpreted(function) if _INTERPRETS.get() else jax.jit(function)
