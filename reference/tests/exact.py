@@ -34,7 +34,8 @@ def weights(
 
 def weighted_mean(values: Sequence[Fraction], shares: Sequence[Fraction]) -> Fraction:
     """Return sum w_i z_i / sum w_i."""
-    return sum(w * z for w, z in zip(shares, values, strict=True)) / sum(shares)
+    total = sum((w * z for w, z in zip(shares, values, strict=True)), Fraction())
+    return total / sum(shares, Fraction())
 
 
 def schedule_free(
@@ -64,7 +65,8 @@ def schedule_free(
 def exponential_mean(values: Sequence[Fraction], decay: Fraction) -> Fraction:
     """Return sum_s (1 - beta) beta^(t - s) g_s, the moving average that starts at 0."""
     last = len(values) - 1
-    return sum((1 - decay) * decay ** (last - s) * g for s, g in enumerate(values))
+    terms = ((1 - decay) * decay ** (last - s) * g for s, g in enumerate(values))
+    return sum(terms, Fraction())
 
 
 def running_mean(values: Sequence[Fraction], largest_decay: Fraction) -> Fraction:

@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import pkgutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -84,6 +85,7 @@ def modules_of(family: str) -> list[str]:
 def mutants(module: str) -> tuple[Mutant, ...]:
     """Return every mutant of a module, in the order of its text."""
     source = source_of(module)
+    met: Counter[tuple[str, str, str]] = Counter()
     found = []
     for function, statement, node in _nodes(ast.parse(source)):
         lines = (statement.lineno, _last_line(statement))
@@ -101,6 +103,10 @@ def mutants(module: str) -> tuple[Mutant, ...]:
             text = source.splitlines()[node.lineno - 1].strip()
             begin, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)
             whole = f"{change} in `{_shown(node)}`"
+            met[function, text, whole] += 1
+            # The same change of another node of the line is another mutant.
+            if met[function, text, whole] > 1:
+                whole += f", number {met[function, text, whole]}"
             found.append(Mutant(module, function, node.lineno, text, whole, lines, begin, end, new))
     return tuple(found)
 

@@ -93,12 +93,16 @@ def _optax(run: Run, texts: Texts, show: str) -> str:
     names = "; ".join(f"g{i} = {entry}" for i, entry in enumerate(texts.gradients.values()))
     wide = "jax.config.update('jax_enable_x64', True); " if run.wide else ""
     given = ", ".join([_tree(run, fed), "state, parameters", *_further(run, texts)])
+    # Another use of the optimizer, which gives its state away.
+    use = f"jax.jit(optimizer.update, donate_argnums=1)({given})"
+    before = [f"t = 0; {use}; state = optimizer.init(parameters)"] if run.donate else []
     return "\n".join(
         [
             f"import {modules}",
             f"{wide}{names}",
             f"optimizer = {_call(run.factory, run.arguments, run.options)}",
             f"parameters = {_tree(run, start)}; state = optimizer.init(parameters)",
+            *before,
             f"for t in range({run.steps}):",
             f"    update, state = jax.jit(optimizer.update)({given})",
             "    parameters = optax.apply_updates(parameters, update)",
@@ -139,6 +143,7 @@ def _torch(run: Run, texts: Texts, show: str) -> str:
             f"for t in range({run.steps}):",
             f"    for p, g in zip(parameters, ({fed},)): p.grad = torch.tensor(g[t]).to(p.dtype)",
             "    optimizer.step()",
+            *(["optimizer.eval()"] if run.evaluation else []),
             "print(parameters)",
         ]
     )

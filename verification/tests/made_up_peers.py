@@ -110,14 +110,16 @@ def whiten(learning_rate, *, wrong=""):
     return optax.GradientTransformation(init, update)
 
 
-def silent(learning_rate, mode="one", gamma=1.0):
+def silent(learning_rate, mode="one", gamma=1.0, form="plain"):
     """Gradient descent that looks at neither of its options.
 
     Args:
         learning_rate: As everywhere.
-        mode: Either `one` or `two`.
+        mode: Either `one` or `two`; see `muon`, and `form`, which is `plain`.
         gamma: Said to matter.
     """
     if mode == "two":
         raise ValueError("mode 'two' is unknown")
+    if form != "plain":
+        raise ValueError("form must be 'plain'")
     return optax.sgd(learning_rate)

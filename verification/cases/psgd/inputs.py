@@ -13,6 +13,8 @@ __all__ = ["CHECKS"]
 
 NAME = "psgd.kron.scale_by_kron"
 STEPS = 2
+# Of each of two leaves: together more than are taken one by one.
+LAYERS = 17
 
 Side = Callable[[np.random.Generator], Any]
 
@@ -38,7 +40,88 @@ def _on_devices(count: int | None) -> Side:
     return run
 
 
+def _many(scanned: bool) -> Side:
+    """Return the updates of many tensors of one shape, in two leaves or each in its own."""
+
+    def run(rng: np.random.Generator) -> Any:
+        stream = [{leaf: rng.standard_normal((LAYERS, 2, 3)) for leaf in "ab"}]
+        options: dict[str, Any] = {"key": 7, "max_skew_triangular": 4.0}
+        if scanned:
+            options["scanned_layers"] = dict.fromkeys("ab", True)
+        else:
+            stream = [
+                {
+                    f"{leaf}{row:02}": tensor
+                    for leaf in "ab"
+                    for row, tensor in enumerate(both[leaf])
+                }
+                for both in stream
+            ]
+        optimizer = production(NAME)(**options)
+        state, update = optimizer.init(stream[0]), interpreted(optimizer.update)
+        for gradients in stream:
+            updates, state = update(gradients, state, gradients)
+        if scanned:
+            return updates
+        return {
+            leaf: np.stack([updates[f"{leaf}{row:02}"] for row in range(LAYERS)]) for leaf in "ab"
+        }
+
+    return run
+
+
+def _squares(part: Any) -> Any:
+    return (part * part).sum(1)
+
+
+def _folded(by_parts: bool) -> Side:
+    """Return sums over more columns than go at once, with some left over and with none.
+
+    Three for each: a fold, a sum that is wanted, and one that is known.
+    """
+
+    def run(rng: np.random.Generator) -> Any:
+        most: Any = production("trees.columns._COLUMNS")
+        found = []
+        for columns in (2 * most + 5, 2 * most):
+            matrix = rng.integers(0, 9, (2, columns)).astype(float)
+            known, wanted = np.asarray([1.0, 2.0]), _squares(matrix)
+            sides = [wanted, wanted, known]
+            found.append(interpreted(_in_parts)(matrix, known) if by_parts else sides)
+        return found
+
+    return run
+
+
+def _in_parts(matrix: Any, known: Any) -> Any:
+    import operator
+
+    fold, add = (production(f"trees.columns.{x}") for x in ("fold_columns", "sum_over_columns"))
+    return [
+        fold(_squares, operator.add, [matrix]),
+        add(_squares, matrix, known, known[0] > 0),
+        add(_squares, matrix, known, known[0] < 0),
+    ]
+
+
 CHECKS = (
+    Equivalence(
+        name="psgd.lra.update_factor",
+        label="sum over columns in parts = over all",
+        left=_folded(True),
+        right=_folded(False),
+        budget=0.0,
+        reason="sums of small whole numbers are exact",
+    ),
+    Equivalence(
+        name=NAME,
+        label="many layers of two leaves = as many leaves",
+        left=_many(True),
+        right=_many(False),
+        budget=4.0,
+        condition=10.0,
+        reason="tensors are numbered alike; products in other stacks, amplified by some tens",
+    ),
     Equivalence(
         name=NAME,
         label="devices with one gradient = one device",

@@ -36,7 +36,7 @@ def options(factory: Any) -> dict[str, dict[str, Any]]:
         if default is inspect.Parameter.empty or parameter.kind == parameter.VAR_KEYWORD:
             continue
         hint = hints.get(name, parameter.annotation)
-        plain = default.value if isinstance(default, enum.Enum) else default
+        plain = _plain(default)
         found[name] = {
             "kind": type(plain).__name__,
             "default": plain if isinstance(plain, str | float | int | bool) else None,
@@ -45,6 +45,10 @@ def options(factory: Any) -> dict[str, dict[str, Any]]:
             "listed": isinstance(default, enum.Enum) or bool(_literals(hint)),
         }
     return found
+
+
+def _plain(default: Any) -> Any:
+    return default.value if isinstance(default, enum.Enum) else default
 
 
 def _takes_text(hint: Any) -> bool:
@@ -67,11 +71,12 @@ def _values(name: str, function: Any, hint: Any) -> list[str]:
     if not (isinstance(default, str) or _takes_text(hint)) or "dtype" in name:
         return []
     quoted = QUOTED.findall(_paragraph(name, list(parameters), inspect.getdoc(function) or ""))
-    # What is quoted may be another option, or another function of the same package.
+    # What is quoted may be another option, its value, or another function of the same package.
     whole = getattr(function, "func", function)
     module = sys.modules[whole.__module__]
     functions = {*dir(module), *_package(module)} - {whole.__name__}
-    known = {*parameters, "None", "True", "False", *functions}
+    others = {str(_plain(p.default)) for other, p in parameters.items() if other != name}
+    known = {*parameters, "None", "True", "False", *functions, *others}
     return sorted({value for value in quoted if value not in known})
 
 
