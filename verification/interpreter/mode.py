@@ -27,8 +27,16 @@ def interprets() -> bool:
     return _INTERPRETS.get()
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function jitted, or interpreted where that was asked for."""
+def compiled(function: Callable[..., Any], *, optimized: bool = False) -> Callable[..., Any]:
+    """Return a function jitted, or interpreted where that was asked for.
+
+    Args:
+        function: Of arrays.
+        optimized: Whether XLA optimizes it even where it is told to compile quickly.
+    """
     import jax
 
-    return interpreted(function) if _INTERPRETS.get() else jax.jit(function)
+    if _INTERPRETS.get():
+        return interpreted(function)
+    options = {"xla_backend_optimization_level": 3} if optimized else None
+    return jax.jit(function, compiler_options=options)

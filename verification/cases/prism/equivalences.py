@@ -25,9 +25,9 @@ def _gradients(rng: np.random.Generator, shapes: dict[str, tuple[int, ...]] | No
 
 
 def _last_update(optimizer: Any, stream: list[Any], jitted: bool = True) -> Any:
-
     state = optimizer.init(stream[0])
-    update = compiled(optimizer.update) if jitted else optimizer.update
+    # Without optimization products of a stack are summed in another order than those of one matrix.
+    update = compiled(optimizer.update, optimized=True) if jitted else optimizer.update
     for gradients in stream:
         updates, state = update(gradients, state, gradients)
     return updates, state
@@ -41,7 +41,6 @@ def _counted_iterations(traced: bool) -> Callable[[np.random.Generator], Any]:
     """Return the polar factor after some iterations, their number traced or not."""
 
     def run(rng: np.random.Generator) -> Any:
-
         newton_schulz = production("linalg.newton_schulz.newton_schulz")
         rows = production("linalg.newton_schulz.coefficients")("dion")
         matrix = rng.standard_normal((6, 4))

@@ -208,7 +208,16 @@ CHECKS = (
     trajectory(
         LRA, "Newton, nesterov", b1=0.9, nesterov=True, precond_lr=0.3, run=NEWTON | LONG, **RANK
     ),
-    trajectory(LRA, "whitening", precond_lr=0.5, damping=0.01, run=LONG),
+    trajectory(
+        LRA,
+        "whitening",
+        precond_lr=0.5,
+        damping=0.01,
+        # In one step of a hundred the update of one leaf is small beside what it is the sum of: the
+        # reference rounded at random is 30 off.
+        budget=30.0,
+        run=LONG,
+    ),
     trajectory(
         LRA,
         "2nd, Newton, half of the steps",
