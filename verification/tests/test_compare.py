@@ -62,4 +62,5 @@ def test_lists_are_as_wrong_as_their_worst_member():
 def test_a_budget_is_loose_above_sixteen_times_the_worst_error():
     assert compare.is_loose(17.0, 1.0)
     assert not compare.is_loose(16.0, 1.0)
-    assert not compare.is_loose(4.0, 0.0)
+    assert not compare.is_loose(4.0, 0.1)
+    assert not compare.is_loose(17.0, 0.0)
