@@ -16,8 +16,9 @@ LEARNING_RATE = 0.1
 TOTAL_STEPS = 100
 
 # Two compilations of one formula differ by the order of sums and by fused products. Five
-# Newton–Schulz iterations, each of slope 3.4445 at zero, enlarge that by 485 at most.
-COMPILATIONS = 500
+# Newton–Schulz iterations, each of slope 3.4445 at zero, enlarge by 485 at most what either side
+# rounds.
+COMPILATIONS = 1000
 
 # What a state keeps of all parameters together, seen as one vector.
 OF_ALL_PARAMETERS = (".a", ".b", ".d", ".rows", ".gram", ".Q", ".L")
