@@ -24,11 +24,12 @@ def add_flags(*flags: str) -> None:
 
 
 def compile_quickly() -> None:
-    """Have XLA compile in a third of the time, and run slower, where CPUs are all there is.
+    """Have XLA compile without optimizing, which is faster, where CPUs are all there is.
 
     That is where `JAX_PLATFORMS` is `cpu`, as the sessions set it. What is checked runs a few
-    times. A compiler that optimizes must not change what is computed by more than rounding; the
-    long verification, which leaves it as users have it, holds it to that.
+    times, so that slower code costs less than the optimization would. A compiler that optimizes
+    must not change what is computed by more than rounding; the long verification, which leaves it
+    as users have it, holds it to that.
     """
     if os.environ.get("JAX_PLATFORMS") != "cpu":
         return
