@@ -1,11 +1,14 @@
 """Checks of the limits on gradients and updates."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from verification.case import Case, Invariant, Sample
+from verification.equivalence import Equivalence
 from verification.problems import tensors
+from verification.registry import production
 
 NAME = "guards"
 
@@ -64,6 +67,27 @@ def _over_limit(result: np.ndarray, sample: Sample, eps: float) -> float:
     return max(0.0, excess) / eps
 
 
+def _large(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return entries on both sides of what can still be squared, and added up."""
+    sizes = 10.0 ** np.array([-200.0, 0.0, 150.0, 153.8, 153.9, 154.2, 200.0, 300.0])
+    signs = np.where(rng.random(8) < 0.5, -1.0, 1.0)
+    angles = np.exp(2j * np.pi * rng.random(8))
+    return {"real": sizes * signs, "complex": sizes * angles}
+
+
+def _limited(rng: np.random.Generator) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    limit = production(f"{NAME}.limit_to_squares")()
+    return limit.update(jax.tree.map(jnp.asarray, _large(rng)), limit.init({}))[0]
+
+
+def _cut_at_half_of_the_root(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    most = np.sqrt(np.finfo(np.float64).max) / 2
+    return {name: g * np.minimum(1.0, most / np.abs(g)) for name, g in _large(rng).items()}
+
+
 CHECKS = (
     Case(
         name=f"{NAME}.clip_by_tensor_rms",
@@ -88,4 +112,12 @@ CHECKS = (
     ),
     Case(name=f"{NAME}.global_norm", samples=_norms, budget=4.0, reason="a sum and a root"),
     Case(name=f"{NAME}.spike_scale", samples=_spikes, budget=1.0, reason="one quotient"),
+    Equivalence(
+        name=f"{NAME}.limit_to_squares",
+        label="modulus within half of the root of the largest number",
+        left=_limited,
+        right=_cut_at_half_of_the_root,
+        budget=4.0,
+        reason="a modulus, a quotient and a product",
+    ),
 )

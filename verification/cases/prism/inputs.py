@@ -62,6 +62,31 @@ def _without_innovation(scale: float) -> Side:
     return run
 
 
+def _added(scale: float) -> Side:
+    """Return the updates of gradients and of an eps, both scaled, shaped in float32."""
+
+    def run(rng: np.random.Generator) -> Any:
+        options = {"compute_dtype": "float32", "grad_clip_max_amps": None, "eps": 0.5 * scale}
+        return _updates(
+            production(SCALE)(**options),
+            [{leaf: g * scale for leaf, g in given.items()} for given in _stream(rng, SHAPES)],
+        )
+
+    return run
+
+
+def _in_float32(rounded: bool) -> Side:
+    """Return what is shaped in float32 of float64 gradients, rounded once more or not."""
+
+    def run(rng: np.random.Generator) -> Any:
+        options = {"compute_dtype": "float32", "grad_clip_max_amps": None, "nesterov": False}
+        updates = _updates(production(SCALE)(**options), _stream(rng, SHAPES))
+        dtype = np.float32 if rounded else np.float64
+        return {leaf: np.asarray(update, dtype) for leaf, update in updates.items()}
+
+    return run
+
+
 def _without_nesterov(shaped: bool) -> Side:
     def run(rng: np.random.Generator) -> Any:
         optimizer = production(SCALE)(nesterov=False, shape_nesterov=shaped)
@@ -136,6 +161,22 @@ CHECKS = (
         right=_with_others({}, (1, 1)),
         budget=0.0,
         reason=SAME,
+    ),
+    Equivalence(
+        name=SCALE,
+        label="float32 inside, gradients and eps of scale 2^10 = of scale one",
+        left=_added(2.0**10),
+        right=_added(1.0),
+        budget=0.0,
+        reason="eps is divided by the unit of the entries; the scale is a power of two",
+    ),
+    Equivalence(
+        name=SCALE,
+        label="float32 inside = the same, rounded to float32",
+        left=_in_float32(False),
+        right=_in_float32(True),
+        budget=0.0,
+        reason="what float32 has computed is not rounded again",
     ),
     Equivalence(
         name=SCALE,

@@ -90,6 +90,24 @@ def _fits(rng: np.random.Generator) -> Iterator[Sample]:
                     {"order": order},
                     condition=_fit_condition(factor, h, v, order) if rank else 2.0,
                 )
+    yield from _fits_without(rng)
+
+
+def _fits_without(rng: np.random.Generator) -> Iterator[Sample]:
+    """Yield fits of factors of which U or V is zero, so that nothing can be balanced."""
+    size, rank = SIZES[0]
+    for order in ("tracked", "2nd"):
+        for missing in (0, 1):
+            factor = list(_factor(rng, size, rank, 3.0, 1.0))
+            factor[missing] = np.zeros((size, rank))
+            h, v = rng.standard_normal((2, size))
+            drawn = LowRankDraws(np.asarray(0.2 + 0.5 * missing), np.asarray(0.005))
+            yield Sample(
+                f"{order} {'V' if missing else 'U'} zero",
+                (*factor, rng.uniform(0, 9, 3), h, v, drawn, np.asarray([0.3, 0.9])),
+                {"order": order},
+                condition=_fit_condition(tuple(factor), h, v, order),
+            )
 
 
 def _long_fits(rng: np.random.Generator) -> Iterator[Sample]:

@@ -144,6 +144,11 @@ def _adamw() -> Any:
     return production("schedule_free.methods.schedule_free_adamw")(0.01)
 
 
+def _around_xmat() -> Any:
+    """Return it around an optimizer that skips by itself the steps which are not taken."""
+    return production(NAME)(production("psgd.xmat.xmat")(0.05), 0.05)
+
+
 def _modes(mode: str) -> Callable[[np.random.Generator], Any]:
     def run(rng: np.random.Generator) -> Any:
         del rng
@@ -226,6 +231,14 @@ CHECKS = (
         label="a step with an infinite gradient = no step",
         left=_unsound_step(_adamw, True),
         right=_unsound_step(_adamw, False),
+        budget=0.0,
+        reason="the state is handed on untouched: equal bits",
+    ),
+    Equivalence(
+        name=NAME,
+        label="around XMat, a step with an infinite gradient = no step",
+        left=_unsound_step(_around_xmat, True),
+        right=_unsound_step(_around_xmat, False),
         budget=0.0,
         reason="the state is handed on untouched: equal bits",
     ),
