@@ -9,6 +9,8 @@ __all__ = ["add_flags", "compile_quickly"]
 OLD_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
 LAST_WITH_OLD_EMITTERS = (0, 10)
 NO_OPTIMIZATION = "--xla_backend_optimization_level=0"
+# Parts that are compiled on threads of their own gain nothing where every core has a process.
+IN_ONE_PART = "--xla_cpu_parallel_codegen_split_count=1"
 
 
 def add_flags(*flags: str) -> None:
@@ -35,4 +37,4 @@ def compile_quickly() -> None:
         return
     version = tuple(int(part) for part in metadata.version("jaxlib").split(".")[:2])
     older = [OLD_EMITTERS] if version <= LAST_WITH_OLD_EMITTERS else []
-    add_flags(NO_OPTIMIZATION, *older)
+    add_flags(NO_OPTIMIZATION, IN_ONE_PART, *older)

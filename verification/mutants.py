@@ -6,8 +6,11 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
+from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
+from typing import NamedTuple
 
 from verification.registry import PRODUCTION
 
@@ -25,16 +28,43 @@ def source_of(module: str) -> str:
 Edit = Callable[[str, str], str | None]
 
 
+class _Text(NamedTuple):
+    """A module of the package as it is on disk.
+
+    Attributes:
+        specification: Where it is.
+        source: Its text; empty if it is not a file.
+        code: What that compiles to.
+    """
+
+    specification: importlib.machinery.ModuleSpec
+    source: str
+    code: CodeType
+
+
+@cache
+def _text(fullname: str) -> _Text | None:
+    """Return a module of the package, read once: it is imported anew for every wrong version."""
+    parent = fullname.rpartition(".")[0]
+    above = _text(parent) if parent else None
+    path = above.specification.submodule_search_locations if above else None
+    found = importlib.machinery.PathFinder.find_spec(fullname, path)
+    if found is None or found.origin is None:
+        return None
+    source = Path(found.origin).read_text(encoding="utf-8")
+    return _Text(found, source, compile(source, found.origin, "exec"))
+
+
 class _Loader(importlib.abc.Loader):
-    def __init__(self, source: str, origin: str):
-        self._source, self._origin = source, origin
+    def __init__(self, code: CodeType):
+        self._code = code
 
     def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self._source, self._origin, "exec"), module.__dict__)
+        exec(self._code, module.__dict__)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds modules of the package whose source is edited, before anything else does."""
+    """Finds the modules of the package, before anything else does, some with an edited source."""
 
     def __init__(self, edit: Edit):
         self._edit = edit
@@ -42,17 +72,19 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        del path, target
         if not f"{fullname}.".startswith(f"{PRODUCTION}."):
             return None
-        found = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if found is None or found.origin is None:
+        text = _text(fullname)
+        if text is None:
             return None
-        source = Path(found.origin).read_text(encoding="utf-8")
         name = fullname.removeprefix(PRODUCTION).removeprefix(".")
-        changed = self._edit(name, source)
-        if changed is None:
-            return None
-        found.loader = _Loader(changed, f"<wrong version of {name}>")
+        changed = self._edit(name, text.source)
+        code = text.code
+        if changed is not None:
+            code = compile(changed, f"<wrong version of {name}>", "exec")
+        found = copy(text.specification)
+        found.loader = _Loader(code)
         return found
 
 
@@ -96,13 +128,8 @@ def rewritten(edit: Edit) -> Iterator[None]:
 @contextmanager
 def unchanged() -> Iterator[None]:
     """Import the production package anew as it is, where one of its modules is replaced."""
-    kept = [finder for finder in sys.meta_path if isinstance(finder, _Finder)]
-    sys.meta_path[:] = [finder for finder in sys.meta_path if finder not in kept]
-    try:
-        with _anew():
-            yield
-    finally:
-        sys.meta_path[:0] = kept
+    with rewritten(lambda name, text: None):
+        yield
 
 
 @contextmanager

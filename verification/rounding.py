@@ -24,6 +24,8 @@ RUNS = 20
 # Steps whose floor is measured: each costs as much as some hundred steps of the reference.
 STEPS, STEPS_LONG = 3, 12
 WIDTH = compare.epsilon(FLOAT64)
+# Roundings that are drawn in one call.
+TOGETHER = 4096
 
 # What these return are numbers that they were given, or not rounded.
 _EXACT = frozenset(
@@ -58,22 +60,27 @@ class Source:
             width: The machine epsilon; 0 rounds nothing.
         """
         self._generator = np.random.default_rng(seed)
-        self._width = width
+        # Half an epsilon of a number is half the distance to the next one, or more.
+        self._choices = np.array([-0.5, 0.0, 0.0, 0.5]) * width
+        self._moves = np.empty(0)
+        self._next = 0
 
     def round(self, array: np.ndarray) -> np.ndarray:
         """Return an array in which a number goes up, goes down or stays, with 1/4, 1/4 and 1/2."""
         kind = array.dtype.kind
-        if kind not in "fc" or self._width == 0:
+        if kind not in "fc" or not self._choices[0]:
             return array
         if kind == "c":
             parts = np.ascontiguousarray(array)[..., None].view(array.real.dtype)
             return self.round(parts).view(array.dtype).reshape(array.shape)
-        moves = self._generator.random(array.shape)
-        moves *= 2.0
-        moves -= 1.0
-        np.rint(moves, out=moves)
-        # Half an epsilon of a number is half the distance to the next one, or more.
-        moves *= self._width / 2
+        size = array.size
+        if self._next + size > len(self._moves):
+            # Many at a time: most arrays are small, and each call of a generator costs as much.
+            picked = self._generator.integers(0, 4, max(size, TOGETHER), np.uint8)
+            self._moves, self._next = self._choices[picked], 0
+        moves = self._moves[self._next : self._next + size].reshape(array.shape)
+        self._next += size
+        # None is used twice, so that the result may lie where its roundings were.
         moves *= array
         moves += array
         return moves
@@ -209,6 +216,8 @@ def _carried(array: np.ndarray, source: Source) -> Any:
 
 def _mapped(tree: Any, change: Callable[[Any], Any]) -> Any:
     """Change the leaves of nested dictionaries, lists and tuples."""
+    if isinstance(tree, np.ndarray):
+        return change(tree)
     kind = type(tree)
     if kind is dict:
         return {name: _mapped(part, change) for name, part in tree.items()}
