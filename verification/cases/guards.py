@@ -85,7 +85,7 @@ def _limited(rng: np.random.Generator) -> Any:
 
 def _cut_at_half_of_the_root(rng: np.random.Generator) -> dict[str, np.ndarray]:
     most = np.sqrt(np.finfo(np.float64).max) / 2
-    return {name: g * np.minimum(1.0, most / np.abs(g)) for name, g in _large(rng).items()}
+    return {name: g * (most / np.maximum(np.abs(g), most)) for name, g in _large(rng).items()}
 
 
 CHECKS = (

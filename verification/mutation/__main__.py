@@ -5,16 +5,15 @@ import random
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import cache
+from functools import partial
 from itertools import groupby
-from multiprocessing import get_context
 
 from verification.mutation.equivalents import Equivalents, equivalents
-from verification.mutation.judging import Judge, Judgement
+from verification.mutation.judging import Judgement, judge_with
 from verification.mutation.mutant import FAMILIES, Mutant, modules_of, mutants
 from verification.mutation.outcome import counts, keep
 from verification.mutation.reach import digest, reaches
+from verification.mutation.workers import judged_by_several
 from verification.runner import prepare
 
 # Mutants of a module that one process takes at a time.
@@ -83,13 +82,12 @@ def _judged(
         if reason := argued.reason(mutant):
             yield _printed(Judgement(mutant, False, f"the same: {reason}", 0.0))
     if given.processes <= 1:
-        for mutant in tried:
-            yield _printed(_judge(given.seed).judge(mutant))
+        judge = judge_with(given.seed)
+        yield from (_printed(judge(mutant)) for mutant in tried)
         return
+    judge = partial(judge_with, given.seed)
     batches = [list(batch) for _, group in groupby(tried, _module) for batch in _cut(list(group))]
-    with ProcessPoolExecutor(given.processes, get_context("spawn"), prepare) as pool:
-        for found in pool.map(_judge_batch, batches, [given.seed] * len(batches)):
-            yield from map(_printed, found)
+    yield from map(_printed, judged_by_several(batches, judge, given.processes))
 
 
 def _module(mutant: Mutant) -> str:
@@ -99,15 +97,6 @@ def _module(mutant: Mutant) -> str:
 def _cut(group: list[Mutant]) -> Iterator[list[Mutant]]:
     for first in range(0, len(group), BATCH):
         yield group[first : first + BATCH]
-
-
-def _judge_batch(batch: list[Mutant], seed: int) -> list[Judgement]:
-    return [_judge(seed).judge(mutant) for mutant in batch]
-
-
-@cache
-def _judge(seed: int) -> Judge:
-    return Judge(seed)
 
 
 def _printed(one: Judgement) -> Judgement:

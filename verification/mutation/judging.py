@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,9 +11,10 @@ from verification.conviction import Conviction, Trial, convicted_by, first_trial
 from verification.mutation.mutant import Mutant
 from verification.mutation.reach import Reach, reaches
 from verification.results import FLOAT64
+from verification.runner import prepare
 from verification.trajectory import Trajectory
 
-__all__ = ["Judge", "Judgement"]
+__all__ = ["WHOLE", "Judge", "Judgement", "judge_with"]
 
 # Seconds for one trial; those of the right version take a few.
 LIMIT = 60.0
@@ -95,6 +96,12 @@ class Judge:
         for check in lower[:MOST]:
             for dtype in set(check.dtypes) - {FLOAT64}:
                 yield replace(first_trial(check), dtype=dtype, limit=LIMIT)
+
+
+def judge_with(seed: int) -> Callable[[Mutant], Judgement]:
+    """Set up this process, and return what judges in it."""
+    prepare()
+    return Judge(seed).judge
 
 
 def _until(end: float, trials: Iterator[Trial]) -> Iterator[Trial]:

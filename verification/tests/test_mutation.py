@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import time
 
 import pytest
@@ -15,6 +16,7 @@ from verification.mutation.judging import Judgement
 from verification.mutation.mutant import FAMILIES, modules_of, mutants
 from verification.mutation.outcome import counts, keep
 from verification.mutation.reach import Reach
+from verification.mutation.workers import judged_by_several
 from verification.recall import recalled, recalling
 from verification.registry import production
 
@@ -95,6 +97,31 @@ def test_figures_are_kept_for_the_report(tmp_path):
     keep({"psgd": figures}, 0, "command", "made up", path)
     assert set(json.loads(path.read_text())["families"]) == {"prism", "psgd"}
     assert set(keep({"psgd": figures}, 1, "command", "made up", path)["families"]) == {"psgd"}
+
+
+def _judging():
+    """Return what survives one change of number, ends the process of the next, fails at a third."""
+    numbers = [mutant.title for mutant in mutants(MODULE)[:3]]
+
+    def judge(mutant):
+        if mutant.title == numbers[1]:
+            os._exit(3)
+        if mutant.title == numbers[2]:
+            raise RuntimeError("the judge failed")
+        return Judgement(mutant, False, f"process {os.getpid()}", 0.0)
+
+    return judge
+
+
+def test_a_mutant_that_ends_its_process_is_killed_and_the_next_are_judged():
+    first, deadly, fails, *_ = mutants(MODULE)
+    found = list(judged_by_several([[first, deadly, first]], _judging, 1))
+    assert [one.killed for one in found] == [False, True, False]
+    assert [one.mutant for one in found] == [first, deadly, first]
+    assert found[1].by == "it ended the process"
+    assert found[0].by != found[2].by
+    with pytest.raises(RuntimeError, match="the judge failed"):
+        list(judged_by_several([[fails]], _judging, 1))
 
 
 def test_what_never_ends_is_ended():

@@ -18,6 +18,7 @@ __all__ = ["CHECKS"]
 SCALE, ALIAS = "psgd.affine.scale_by_affine", "psgd.affine.affine"
 REASON = "products with P and a fit of its factors, whose condition numbers are some tens"
 NEWTON = {"extra": hessian_pair}
+LONG = {"steps": 100}
 
 
 def _checked(
@@ -48,6 +49,7 @@ CHECKS = (
     # First those that tell most wrong versions apart.
     _checked(
         "1st, matrices, some factors diagonal",
+        run=LONG,
         matricize=True,
         max_skew_triangular=1.0,
         step_normalizer_order="1st",
@@ -56,14 +58,15 @@ CHECKS = (
     ),
     _checked(
         "whitening, P last",
-        run={"steps": 100},
+        run=LONG,
         whiten_grad=False,
         update_preconditioner_first=False,
         precond_lr=0.3,
     ),
-    _checked("Newton", run={**NEWTON, "steps": 100}, b1=0.0, precond_lr=0.5),
+    _checked("Newton", run=NEWTON | LONG, b1=0.0, precond_lr=0.5),
     _checked(
         "2nd, half of the steps, scale of second moments",
+        run=LONG,
         step_normalizer_order="2nd",
         preconditioner_update_probability=0.5,
         precond_init_moment="2nd",
@@ -71,7 +74,7 @@ CHECKS = (
     ),
     _checked(
         "1st, Newton, scale of second moments",
-        run=NEWTON,
+        run=NEWTON | LONG,
         step_normalizer_order="1st",
         precond_init_moment="2nd",
     ),

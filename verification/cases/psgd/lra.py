@@ -221,6 +221,7 @@ CHECKS = (
         whiten_grad=False,
         update_preconditioner_first=False,
         step_normalizer_order="2nd",
+        run=LONG,
         **RANK,
     ),
     trajectory(
@@ -241,7 +242,7 @@ CHECKS = (
         "2nd, Newton, half of the steps",
         preconditioner_update_probability=0.5,
         step_normalizer_order="2nd",
-        run=NEWTON,
+        run=NEWTON | LONG,
         **RANK,
     ),
     trajectory(
@@ -250,6 +251,7 @@ CHECKS = (
         precond_init_scale=0.3,
         step_normalizer_order="1st",
         precond_lr=annealed,
+        run=LONG,
         **RANK,
     ),
     trajectory(
@@ -258,7 +260,7 @@ CHECKS = (
         precond_init_moment="2nd",
         step_normalizer_order="1st",
         uvd_rank_of_approximation=1,
-        run=NEWTON,
+        run=NEWTON | LONG,
     ),
     trajectory(
         LRA,
