@@ -1,7 +1,7 @@
 """A step keeps every dtype, asked of the traced step alone: nothing is computed."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,15 @@ from verification.registry import production
 
 __all__ = ["CHECKS"]
 
+# What makes directions, and is to return them in the dtype of the gradients.
+SCALING = (
+    "prism.prism.scale_by_prism",
+    "psgd.kron.scale_by_kron",
+    "psgd.affine.scale_by_affine",
+    "psgd.xmat.scale_by_xmat",
+    "psgd.lra.scale_by_lra",
+    "psgd.dense.scale_by_dense_newton",
+)
 NAMES = {
     "prism.prism.prism": (0.1,),
     "psgd.kron.kron": (0.1,),
@@ -30,6 +39,7 @@ KEPT = ("mu_dtype", "precond_dtype", "state_dtype")
 # It has no momentum to keep.
 UNUSED = {("schedule_free.methods.schedule_free_kron", "mu_dtype")}
 GIVEN, ASKED = "float32", "bfloat16"
+SHAPES = ((5, 4), (20,))
 
 
 def _options(name: str) -> list[str]:
@@ -38,7 +48,11 @@ def _options(name: str) -> list[str]:
 
 
 def _dtypes(
-    name: str, number: int, asked: str | None = None
+    name: str,
+    number: int,
+    asked: Sequence[str],
+    given: str = GIVEN,
+    shapes: Sequence[tuple[int, ...]] = SHAPES,
 ) -> Callable[[np.random.Generator], Any]:
     """Return the dtypes of gradients and state before a step, or of updates and state after it."""
 
@@ -46,10 +60,8 @@ def _dtypes(
         del rng
         import jax
 
-        options = _options(name) if asked is None else [asked]
-        optimizer = production(name)(*NAMES[name], **dict.fromkeys(options, ASKED))
-        shapes = {"w": (3, 4), "b": (4,)}
-        tree = {leaf: jax.ShapeDtypeStruct(shape, GIVEN) for leaf, shape in shapes.items()}
+        optimizer = production(name)(*NAMES.get(name, ()), **dict.fromkeys(asked, ASKED))
+        tree = [jax.ShapeDtypeStruct(shape, given) for shape in shapes]
         state = jax.eval_shape(optimizer.init, tree)
         after = jax.eval_shape(optimizer.update, tree, state, tree)
         sides = (tree, state), after
@@ -62,31 +74,67 @@ def _dtypes(
 
 
 def _holds(name: str) -> Callable[[np.random.Generator], Any]:
-    """Return, for each option alone, whether something is kept in the dtype asked for."""
+    """Return, for each option and each leaf alone, whether something is kept in that dtype."""
 
     def run(rng: np.random.Generator) -> Any:
         code = 1.0 + DTYPES.index(ASKED)
-        return [np.asarray(float(code in _dtypes(name, 0, one)(rng))) for one in _options(name)]
+        return [
+            np.asarray(float(code in _dtypes(name, 0, [one], shapes=[shape])(rng)))
+            for one in _options(name)
+            for shape in SHAPES
+        ]
 
     return run
 
 
+def _stays_complex(rng: np.random.Generator) -> Any:
+    """Return the dtypes of the momentum of a complex leaf, kept by request in one that is not."""
+    del rng
+    import jax
+
+    tree = [jax.ShapeDtypeStruct((5, 4), "complex64")]
+    found = []
+    for name in ("prism.prism.scale_by_prism", "psgd.kron.scale_by_kron"):
+        state = jax.eval_shape(production(name)(mu_dtype=ASKED).init, tree)
+        found.append(np.asarray(1.0 + DTYPES.index(str(state.mu[0].dtype))))
+    return found
+
+
 def _true(name: str, rng: np.random.Generator) -> Any:
     del rng
-    return [np.asarray(1.0) for _ in _options(name)]
+    return [np.asarray(1.0) for _ in _options(name) for _ in SHAPES]
 
 
 CHECKS = (
+    Equivalence(
+        name="psgd.kron.scale_by_kron",
+        label=f"momentum of a complex leaf kept in {ASKED} = in complex64",
+        left=_stays_complex,
+        right=lambda rng: [np.asarray(1.0 + DTYPES.index("complex64"))] * 2,
+        budget=0.0,
+        reason="nothing is computed: equal codes",
+    ),
     *(
         Equivalence(
             name=name,
             label="dtypes after a step = dtypes before",
-            left=_dtypes(name, 1),
-            right=_dtypes(name, 0),
+            left=_dtypes(name, 1, _options(name)),
+            right=_dtypes(name, 0, _options(name)),
             budget=0.0,
             reason="nothing is computed: equal codes",
         )
         for name in NAMES
+    ),
+    *(
+        Equivalence(
+            name=name,
+            label=f"dtypes after a step of {ASKED} = dtypes before",
+            left=_dtypes(name, 1, (), ASKED),
+            right=_dtypes(name, 0, (), ASKED),
+            budget=0.0,
+            reason="nothing is computed: equal codes",
+        )
+        for name in SCALING
     ),
     *(
         Equivalence(

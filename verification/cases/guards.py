@@ -24,6 +24,7 @@ def _lists(rng: np.random.Generator) -> Iterator[list[np.ndarray]]:
     for scale in (1.0, 1e-20, 1e20):
         yield [np.asarray(scale * rng.standard_normal(shape)) for shape in ((4, 3), (5,), ())]
     yield [rng.standard_normal((3, 2)) + 1j * rng.standard_normal((3, 2)), rng.standard_normal(4)]
+    yield [rng.standard_normal(1)]
 
 
 def _global(rng: np.random.Generator) -> Iterator[Sample]:
@@ -31,7 +32,7 @@ def _global(rng: np.random.Generator) -> Iterator[Sample]:
         entries = np.concatenate([np.ravel(array) for array in arrays])
         size = float(np.linalg.norm(entries / np.abs(entries).max()) * np.abs(entries).max())
         size /= np.sqrt(entries.size)
-        limits = ((0.5, 10.0), (2.0, 1.2), (0.4, 0.6), (0.7, 1.0))[index]
+        limits = ((0.5, 10.0), (2.0, 1.2), (0.4, 0.6), (0.7, 1.0), (0.8, 10.0))[index]
         yield Sample(f"list {index}", (arrays, limits[0] * size, limits[1] * size))
 
 

@@ -16,11 +16,16 @@ def interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
 
     traced: dict[Any, Any] = {}
 
+    # JAX keeps what it has traced by function: one that was there before production was replaced
+    # would be remembered as it computed then.
+    def anew(*arguments: Any, **options: Any) -> Any:
+        return function(*arguments, **options)
+
     def call(*arguments: Any, **options: Any) -> Any:
         leaves, structure = jax.tree.flatten((arguments, options))
         key = structure, tuple(jax.typeof(leaf) for leaf in leaves)
         if key not in traced:
-            program, shapes = jax.make_jaxpr(function, return_shape=True)(*arguments, **options)
+            program, shapes = jax.make_jaxpr(anew, return_shape=True)(*arguments, **options)
             traced[key] = program, jax.tree.structure(shapes)
         program, results = traced[key]
         with np.errstate(all="ignore"):

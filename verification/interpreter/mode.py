@@ -39,4 +39,5 @@ def compiled(function: Callable[..., Any], *, optimized: bool = False) -> Callab
     if _INTERPRETS.get():
         return interpreted(function)
     options = {"xla_backend_optimization_level": 3} if optimized else None
-    return jax.jit(function, compiler_options=options)
+    # A function of its own: JAX would remember what another compiled of it, see `interpreted`.
+    return jax.jit(lambda *given, **named: function(*given, **named), compiler_options=options)

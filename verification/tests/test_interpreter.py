@@ -119,3 +119,18 @@ def test_what_is_compiled_by_default_is_interpreted_on_demand():
         with interpreting(False):
             assert issubclass(kind(lambda x: x), jax.Array)
     assert not interprets()
+
+
+FACTOR = 2.0
+
+
+def _scaled(x):
+    return FACTOR * x
+
+
+@pytest.mark.parametrize("interprets_it", [True, False])
+def test_what_was_traced_of_one_version_is_not_used_for_the_next(monkeypatch, interprets_it):
+    with interpreting(interprets_it):
+        assert compiled(_scaled)(np.ones(2)).tolist() == [2.0, 2.0]
+        monkeypatch.setitem(globals(), "FACTOR", 3.0)
+        assert compiled(_scaled)(np.ones(2)).tolist() == [3.0, 3.0]

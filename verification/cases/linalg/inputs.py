@@ -49,7 +49,69 @@ def _far(rng: np.random.Generator) -> Iterator[Sample]:
             yield Sample(label, (q, gaussian(rng, (4, size), is_complex), most))
 
 
+def _flat(rng: np.random.Generator) -> Iterator[Sample]:
+    """Yield matrices whose spectral norm is far above that of a row, and near the largest bound."""
+    for size, is_complex in ((6, False), (5, True)):
+        q = np.ones((size, size)) + 0.5 * positive_definite(rng, size, 3.0, is_complex)
+        yield Sample(f"{size}x{size} complex {is_complex}", (q,), condition=15.0)
+    for axis in (0, 1):
+        q = 0.1 * positive_definite(rng, 12, 3.0, False)
+        np.moveaxis(q, axis, 0)[0] += 1.0
+        yield Sample(f"one along axis {axis}", (q,), condition=15.0)
+
+
+TABLES: tuple[tuple[tuple[float, float, float], ...], ...] = (
+    ROWS,
+    ((4.0, -5.0, 2.0), (2.0, -1.5, 0.5)),
+)
+PRECISIONS = ("float64", "float32", "bfloat16")
+
+
+def _cuts(rng: np.random.Generator) -> Any:
+    """Return how many iterations each segment has."""
+    import jax.numpy as jnp
+
+    del rng
+    cut = production("linalg.gram_newton_schulz.segments")
+    plans = [cut(rows, 12, float(jnp.finfo(dtype).eps)) for rows in TABLES for dtype in PRECISIONS]
+    return [np.asarray([float(len(segment.rows)) for segment in plan]) for plan in plans]
+
+
+def _longest(rng: np.random.Generator) -> Any:
+    """Return how many iterations go on until Π a² is above 2^16, or above 1 % in epsilons."""
+    import jax.numpy as jnp
+
+    del rng
+    found = []
+    for rows in TABLES:
+        slopes = [rows[min(index, len(rows) - 1)][0] for index in range(12)]
+        for dtype in PRECISIONS:
+            limit = min(16 * np.log(2), np.log(0.01 / float(jnp.finfo(dtype).eps)))
+            lengths, left = [], slopes
+            while left:
+                grown = 2 * np.cumsum(np.log(left)) > limit
+                lengths.append(int(np.argmax(grown)) + 1 if grown.any() else len(left))
+                left = left[lengths[-1] :]
+            found.append(np.asarray(lengths, float))
+    return found
+
+
 CHECKS = (
+    Case(
+        name="linalg.positive.hermitian_polar_factor",
+        label="of nearly equal entries",
+        samples=_flat,
+        budget=4.0,
+        reason="as well conditioned as a norm; a rounding for each iteration",
+    ),
+    Equivalence(
+        name="prism.shaping.shape",
+        label="iterations between restarts = as many as the bound on rounding allows",
+        left=_cuts,
+        right=_longest,
+        budget=0.0,
+        reason="whole numbers",
+    ),
     Case(
         name="linalg.procrustes.rotate_third_order",
         label="far",

@@ -95,13 +95,14 @@ def _without_nesterov(shaped: bool) -> Side:
     return run
 
 
-def _on_devices(spoiled: bool) -> Side:
+def _on_devices(name: str, spoiled: bool) -> Side:
     """Return the updates of two devices, of which one may have had a step that is no number."""
 
     def run(rng: np.random.Generator) -> Any:
         import jax
 
-        optimizer = production(NAME)(0.1, axis_name="devices")
+        rate = (0.1,) if name == NAME else ()
+        optimizer = production(name)(*rate, axis_name="devices")
         first = {"w": rng.standard_normal((2, 3, 4))}
         spoil = {"w": np.stack([np.full((3, 4), np.nan), first["w"][1]])}
         state = jax.vmap(optimizer.init)(first)
@@ -113,7 +114,28 @@ def _on_devices(spoiled: bool) -> Side:
     return run
 
 
+def _spiked(spiked: bool) -> Side:
+    """Return the updates after a run into which a spike may have come, which is skipped."""
+
+    def run(rng: np.random.Generator) -> Any:
+        options = {"raw_global_grad_clip": 100.0, "permissive_spike_protection": False}
+        stream = _stream(rng, SHAPES)
+        if spiked:
+            stream.insert(1, {leaf: np.full(shape, 1e3) for leaf, shape in SHAPES.items()})
+        return _updates(production(SCALE)(**options), stream)
+
+    return run
+
+
 CHECKS = (
+    Equivalence(
+        name=SCALE,
+        label="with a spike that is skipped = without",
+        left=_spiked(True),
+        right=_spiked(False),
+        budget=0.0,
+        reason="a skipped step leaves the state as it was",
+    ),
     Equivalence(
         name=SCALE,
         label="no Nesterov before shaping = none after it",
@@ -122,13 +144,16 @@ CHECKS = (
         budget=0.0,
         reason=SAME,
     ),
-    Equivalence(
-        name=NAME,
-        label="a step that is no number on one device = no step on any",
-        left=_on_devices(True),
-        right=_on_devices(False),
-        budget=0.0,
-        reason="a skipped step leaves the state as it was",
+    *(
+        Equivalence(
+            name=name,
+            label="a step that is no number on one device = no step on any",
+            left=_on_devices(name, True),
+            right=_on_devices(name, False),
+            budget=0.0,
+            reason="a skipped step leaves the state as it was",
+        )
+        for name in (NAME, SCALE)
     ),
     Equivalence(
         name=NAME,

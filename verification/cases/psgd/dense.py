@@ -115,6 +115,8 @@ def _of_mode(mode: str, newton: bool) -> Any:
 
 NEWTON = {"extra": hessian_pair}
 LONG = {"steps": 100}
+# In one step of a hundred: the reference rounded at random is up to 38 off there.
+SMALL = "the update of one leaf is small beside the products that it is the sum of"
 CHECKS = (
     Case(
         name=f"{NAME}.update_factor",
@@ -138,7 +140,9 @@ CHECKS = (
         run=LONG,
     ),
     trajectory(DENSE, "Newton, nesterov", b1=0.9, nesterov=True, precond_lr=0.3, run=NEWTON | LONG),
-    trajectory(DENSE, "whitening", precond_lr=0.3, damping=0.1, run=LONG),
+    trajectory(
+        DENSE, "whitening", precond_lr=0.3, damping=0.1, budget=30.0, reason=SMALL, run=LONG
+    ),
     trajectory(
         DENSE,
         "2nd, Newton, half of the steps",
@@ -154,6 +158,8 @@ CHECKS = (
         step_normalizer_order="1st",
         precond_lr=annealed,
         preconditioner_mode="QEP",
+        budget=30.0,
+        reason=SMALL,
         run=LONG,
     ),
     trajectory(

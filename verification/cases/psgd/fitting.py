@@ -7,6 +7,8 @@ import numpy as np
 
 from verification import compare, registry
 from verification.case import Case, Sample
+from verification.equivalence import Equivalence
+from verification.interpreter import interpreted
 from verification.problems.factors import diagonal, positive_definite, rotation, triangular
 from verification.problems.matrices import SCALES, gaussian
 
@@ -130,6 +132,17 @@ def _steps(
     return samples
 
 
+def _fits_already(rng: np.random.Generator) -> list[Any]:
+    """Return a factor after a step with no gradient: zero is what divides the step."""
+    one = np.ones(1)
+    draws = (np.zeros(1), [gaussian(rng, (2, PROBES, 1), False)])
+    given = ([one], [np.asarray(2.0)], one, one, draws, np.asarray(0.5), np.asarray([0.3, 0.9]))
+    options = {"mode": "Q0.5EQ1.5", "newton": True, "damping": None}
+    options |= {"tracks_lipschitz": False, "normalizer": "1st"}
+    update = registry.production(f"{NAME}.update_factors")
+    return interpreted(lambda *arrays: _stepped(update, *arrays, **options))(*given)[:1]
+
+
 def _step_arrays(
     rng: np.random.Generator, layout: tuple, is_complex: bool, basis: str
 ) -> tuple[Any, ...]:
@@ -241,6 +254,14 @@ CHECKS = (
             ("Newton", _steps(NEWTON_MODES, True)),
             ("by the size of the gradient", _steps(("EQ", "Q0.5EQ1.5"), True, "1st")),
         )
+    ),
+    Equivalence(
+        name=f"{NAME}.update_factors",
+        label="a factor that fits already = itself",
+        left=_fits_already,
+        right=lambda rng: [np.ones(1)],
+        budget=0.0,
+        reason="its gradient is zero: equal bits",
     ),
     Case(
         name=f"{NAME}.whitening_scale",

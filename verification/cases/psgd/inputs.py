@@ -77,7 +77,7 @@ def _squares(part: Any) -> Any:
 def _folded(by_parts: bool) -> Side:
     """Return sums over more columns than go at once, with some left over and with none.
 
-    Three for each: a fold, a sum that is wanted, and one that is known.
+    Four for each: folds to a sum and to a maximum, a sum that is wanted, and one that is known.
     """
 
     def run(rng: np.random.Generator) -> Any:
@@ -85,8 +85,9 @@ def _folded(by_parts: bool) -> Side:
         found = []
         for columns in (2 * most + 5, 2 * most):
             matrix = rng.integers(0, 9, (2, columns)).astype(float)
+            matrix[:, -1] = 9.0, 10.0
             known, wanted = np.asarray([1.0, 2.0]), _squares(matrix)
-            sides = [wanted, wanted, known]
+            sides = [wanted, matrix.max(1), wanted, known]
             found.append(interpreted(_in_parts)(matrix, known) if by_parts else sides)
         return found
 
@@ -96,15 +97,36 @@ def _folded(by_parts: bool) -> Side:
 def _in_parts(matrix: Any, known: Any) -> Any:
     import operator
 
+    import jax.numpy as jnp
+
     fold, add = (production(f"trees.columns.{x}") for x in ("fold_columns", "sum_over_columns"))
     return [
         fold(_squares, operator.add, [matrix]),
+        fold(lambda part: part.max(1), jnp.maximum, [matrix]),
         add(_squares, matrix, known, known[0] > 0),
         add(_squares, matrix, known, known[0] < 0),
     ]
 
 
+def _of_nothing(rng: np.random.Generator) -> Any:
+    """Return one more than the entries of a vector of no leaves, and of one without entries."""
+    flatten, number = production("trees.flat.flatten"), production("trees.flat.flat_size")
+    return [
+        np.asarray(1.0 + size)
+        for leaves in ([], [rng.standard_normal((0, 3))])
+        for size in (flatten(leaves).size, number(leaves))
+    ]
+
+
 CHECKS = (
+    Equivalence(
+        name="psgd.xmat.scale_by_xmat",
+        label="entries of a vector of nothing = none",
+        left=_of_nothing,
+        right=lambda rng: [np.asarray(1.0)] * 4,
+        budget=0.0,
+        reason="whole numbers",
+    ),
     Equivalence(
         name="psgd.lra.update_factor",
         label="sum over columns in parts = over all",

@@ -12,6 +12,7 @@ from verification.registry import production
 __all__ = ["CHECKS"]
 
 KRON, SCHEDULE = "schedule_free.methods.schedule_free_kron", "schedules.wsd_schedule"
+SGD = "schedule_free.methods.schedule_free_sgd"
 PRISM = "schedule_free.methods.schedule_free_prism"
 
 Side = Callable[[np.random.Generator], Any]
@@ -53,7 +54,35 @@ def _traced(is_traced: bool, *names: str) -> Side:
     return run
 
 
+def _interpolated(is_traced: bool) -> Side:
+    """Return the parameters after some steps with a b1 that is traced or a number."""
+
+    def run(rng: np.random.Generator) -> Any:
+        stream = [{"w": rng.standard_normal(4)} for _ in range(4)]
+
+        def trained(b1: Any) -> Any:
+            optimizer = production(SGD)(0.3, b1=b1)
+            params = stream[0]
+            state = optimizer.init(params)
+            for gradients in stream:
+                updates, state = optimizer.update(gradients, state, params)
+                params = {"w": params["w"] + updates["w"]}
+            return params
+
+        return interpreted(trained)(0.75) if is_traced else interpreted(lambda: trained(0.75))()
+
+    return run
+
+
 CHECKS = (
+    Equivalence(
+        name=SGD,
+        label="b1 that is traced = a number",
+        left=_interpolated(True),
+        right=_interpolated(False),
+        budget=16.0,
+        reason="x is kept, or recovered of y and z: a rounding over b1 in each of four steps",
+    ),
     *(
         Equivalence(
             name=name,
