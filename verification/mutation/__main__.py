@@ -82,12 +82,12 @@ def _judged(
         if reason := argued.reason(mutant):
             yield _printed(Judgement(mutant, False, f"the same: {reason}", 0.0))
     if given.processes <= 1:
-        judge = judge_with(given.seed)
-        yield from (_printed(judge(mutant)) for mutant in tried)
+        one = judge_with(given.seed)
+        yield from (_printed(one(mutant)) for mutant in tried)
         return
-    judge = partial(judge_with, given.seed)
+    several = partial(judge_with, given.seed)
     batches = [list(batch) for _, group in groupby(tried, _module) for batch in _cut(list(group))]
-    yield from map(_printed, judged_by_several(batches, judge, given.processes))
+    yield from map(_printed, judged_by_several(batches, several, given.processes))
 
 
 def _module(mutant: Mutant) -> str:

@@ -16,6 +16,7 @@ from reference.schedule_free.methods import schedule_free_adamw
 from verification import free_running, registry, rounding
 from verification.free_running import Divergence
 from verification.report import plots
+from verification.results import Finding
 from verification.states import stored
 from verification.trajectory import Field, Trajectory, updated_params
 
@@ -191,3 +192,33 @@ def test_a_band_is_drawn_under_its_line():
     assert ">0.01<" in drawn
     assert ">100<" in drawn
     assert "floor: 2 to 4 at step 0, 0.02 to 40 at step 2" in drawn
+
+
+def test_what_rounding_goes_as_far_as_is_explained_and_nothing_else():
+    def floor(step, run):
+        assert step in (1, 2)
+        return {"a": 30.0 if run else 10.0, "b": 1.0}
+
+    errors = [
+        rounding.Error(0, "a", 3.0, Finding(3.0, "small")),
+        rounding.Error(1, "a", 55.0, Finding(55.0, "explained")),
+        rounding.Error(2, "b", 9.0, Finding(9.0, "another field")),
+    ]
+    worst = rounding.unexplained(errors, 4.0, floor)
+    assert (worst.error, worst.where) == (9.0, "another field")
+    assert worst.detail.endswith("rounded at random: 1")
+    within = rounding.unexplained(errors[:2], 4.0, floor)
+    assert (within.error, within.where) == (3.0, "small")
+    nothing = Finding(float("nan"), "no number")
+    assert np.isnan(
+        rounding.unexplained([rounding.Error(1, "a", np.nan, nothing)], 4.0, floor).error
+    )
+    far = rounding.Error(1, "a", 61.0, Finding(61.0, "too far"))
+    assert rounding.unexplained([far], 4.0, floor).where == "too far"
+
+
+def test_a_complex_array_is_rounded_in_both_parts():
+    array = np.full((4, 5), 1 + 2j, np.complex64)
+    found = rounding.Source([0], 0.5).round(array)
+    assert found.shape == array.shape
+    assert len(np.unique(found.real)) == len(np.unique(found.imag)) == 3

@@ -1,6 +1,6 @@
 """PSGD with Kronecker factors as a whole."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ __all__ = ["CHECKS"]
 SCALE, KRON = "psgd.kron.scale_by_kron", "psgd.kron.kron"
 TASK, MANY = "few_tensors", "tensors"
 REASON = "products with P and a fit of its factors, whose condition numbers are some tens"
-LAYERS = {"scanned_layers": SCANNED}
+# At float32, where production forms P = QᵀQ and the reference multiplies by Q twice: L, of products
+# with it, is up to 15 eps off after 180 steps, and within the usual ratio where Q is applied twice.
+FORMED: dict[str, Any] = {"ratio": 20.0, "ratio_reason": "P is formed, which loses more than QᵀQ x"}
 UPDATES = Field("updates", lambda state, params, updates: updates)
 COUNT = counters("count", "count")
 # What production iterates loses more: a rounding for each Newton–Schulz iteration, three squarings
@@ -64,11 +66,10 @@ def _scaled(
     task: str = TASK,
     *,
     steps: int = 30,
-    budget: float = 16.0,
-    reason: str = REASON,
     dtypes: tuple[str, ...] = ("float64",),
     spoil: Callable[..., Any] | None = None,
     extra: Callable[..., Any] | None = None,
+    run: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Trajectory:
     """Return a trajectory of `scale_by_kron`."""
@@ -84,19 +85,18 @@ def _scaled(
         problem=task,
         build=both.build,
         fields=(updates, *momentum, *both.fields(lost), COUNT),
-        budget=budget,
-        reason=reason,
+        budget=16.0,
+        reason=REASON,
         steps=steps,
         free=False,
         dtypes=dtypes,
         spoil=spoil,
         extra=extra,
+        **(run or {}),
     )
 
 
-def _whole(
-    task: str, label: str, extra: Callable[..., Any] | None = None, **options: Any
-) -> Trajectory:
+def _whole(task: str, label: str, run: Mapping[str, Any], **options: Any) -> Trajectory:
     """Return a trajectory of `kron`."""
     both = Preconditioned(problem(task, 0).initial_parameters(), **options)
     return Trajectory(
@@ -107,7 +107,7 @@ def _whole(
         fields=(Field("params", updated_params), UPDATES, stored("mu"), *both.fields(), COUNT),
         budget=16.0,
         reason=REASON,
-        extra=extra,
+        **run,
     )
 
 
@@ -142,7 +142,7 @@ CHECKS = (
         "axes cut", MANY, partition_large_dims=2, max_skew_triangular=4.0, grad_clip_max_amps=0.3
     ),
     _geometry("QUAD4P", False),
-    _scaled("defaults", "digits_mlp", steps=20, dtypes=("float64", "float32")),
+    _scaled("defaults", "digits_mlp", steps=20, dtypes=("float64", "float32"), run=FORMED),
     _scaled(
         "EQ, real gradients", "digits_conv", steps=20, preconditioner_mode="EQ", whiten_grad=False
     ),
@@ -178,11 +178,13 @@ CHECKS = (
         for newton in (False, True)
         if (mode, newton) != ("QUAD4P", False)
     ),
-    _whole("digits_mlp", "defaults, decay", learning_rate=0.01, weight_decay=0.1),
+    _whole("digits_mlp", "defaults, decay", FORMED, learning_rate=0.01, weight_decay=0.1),
     _whole(
         TASK,
         "Newton, rate that falls",
-        extra=_pair,
+        {"extra": _pair},
+        # A number that float32 has.
+        b1=0.875,
         learning_rate=lambda count: 0.1 / (1.0 + 0.1 * count),
         scanned_layers=SCANNED,
         preconditioner_lr=0.5,
