@@ -118,7 +118,29 @@ def _of_nothing(rng: np.random.Generator) -> Any:
     ]
 
 
+def _sides(of_state: bool) -> Side:
+    """Return U and V as the state of LRA shows them, or of the rows in which it keeps them."""
+
+    def run(rng: np.random.Generator) -> Any:
+        del rng
+        optimizer = production("psgd.lra.scale_by_lra")(uvd_rank_of_approximation=2, seed=7)
+        state = optimizer.init({"w": np.zeros(5)})
+        if of_state:
+            return [state.U, state.V]
+        return list(np.moveaxis(np.asarray(state.rows).reshape(2, 2, 5), 1, 2))
+
+    return run
+
+
 CHECKS = (
+    Equivalence(
+        name="psgd.lra.scale_by_lra",
+        label="U and V of the state = its rows, upright",
+        left=_sides(True),
+        right=_sides(False),
+        budget=0.0,
+        reason="entries are moved, not computed",
+    ),
     Equivalence(
         name="psgd.xmat.scale_by_xmat",
         label="entries of a vector of nothing = none",
