@@ -221,6 +221,8 @@ CHECKS = (
         whiten_grad=False,
         update_preconditioner_first=False,
         step_normalizer_order="2nd",
+        # In one step, of 16 to 19: the reference rounded at random is up to 27 off there.
+        budget=30.0,
         run=LONG,
         **RANK,
     ),
