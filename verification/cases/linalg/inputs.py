@@ -47,6 +47,11 @@ def _far(rng: np.random.Generator) -> Iterator[Sample]:
             q = rotation(rng, size, angle, is_complex) @ positive_definite(rng, size, 3, is_complex)
             label = f"{size}x{size} angle {angle} complex {is_complex}"
             yield Sample(label, (q, gaussian(rng, (4, size), is_complex), most))
+    # One strong plane and weak ones, all turned by nearly a right angle: the third trace is small.
+    turn = [[np.cos(1.5), -np.sin(1.5)], [np.sin(1.5), np.cos(1.5)]]
+    basis = np.linalg.qr(gaussian(rng, (22, 22), False))[0]
+    q = basis @ np.kron(np.diag([1.0, *[0.3] * 10]), turn) @ basis.T
+    yield Sample("planes of two sizes", (q, gaussian(rng, (4, 22), False), 50.0))
 
 
 def _flat(rng: np.random.Generator) -> Iterator[Sample]:
