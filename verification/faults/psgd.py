@@ -29,8 +29,9 @@ PSGD = (
     Fault(
         "share of the noise counts the layers",
         SCALE,
-        "_gathered(bucket, pair.gradients, layouts),\n            None",
-        "_gathered(bucket, pair.gradients, layouts) / max(bucket.layers) ** 0.5,\n            None",
+        "_parts(bucket, pair.gradients, layouts),\n            None",
+        "[part / max(bucket.layers) ** 0.5 for part in _parts(bucket, pair.gradients, layouts)],"
+        "\n            None",
         f"{ROLLFAST} and 0.2.1: N of a scanned leaf is that of all layers",
         module="psgd.preconditioner",
     ),
@@ -45,8 +46,8 @@ PSGD = (
     Fault(
         "scale of the first layer alone",
         SCALE,
-        "return [_gathered(bucket, leaves, layouts) for bucket in groups]",
-        "return [_gathered(bucket, leaves, layouts)[:1] for bucket in groups]",
+        "return [_joined(_parts(bucket, leaves, layouts)) for bucket in groups]",
+        "return [_joined(_parts(bucket, leaves, layouts))[:1] for bucket in groups]",
         f"{ROLLFAST}: scale at the start of a scanned leaf",
         module="psgd.preconditioner",
     ),

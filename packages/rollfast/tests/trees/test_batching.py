@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rollfast.trees.batching import group_by, map_matrices, unstack
+from rollfast.trees.batching import group_by, map_matrices
 
 from ..helpers import normal
 
@@ -29,11 +29,3 @@ def test_every_matrix_of_a_stack_is_mapped_by_one_body(batch):
     assert result.dtype == jnp.float32
     assert set(traced) == {(3, 4)}
     assert len(traced) <= 2
-
-
-def test_a_stack_comes_apart_in_order():
-    stack = normal(30, 3, 4)
-    pieces = jax.jit(unstack)(stack, jnp.ones([], jnp.int32))
-    assert len(pieces) == 3
-    for piece, wanted in zip(pieces, stack, strict=True):
-        np.testing.assert_array_equal(piece, wanted)

@@ -11,9 +11,10 @@ from rollfast.linalg.newton_schulz import COEFFICIENTS, Row
 from rollfast.options import check_choice, check_count, check_interval
 from rollfast.prism import shaping
 from rollfast.prism.dimension_numbers import PrismDimensionNumbers
-from rollfast.trees.batching import group_by, map_matrices, unstack
+from rollfast.trees.batching import group_by, map_matrices
 from rollfast.trees.matrixize import from_matrices, to_matrices
 from rollfast.trees.precision import storage_dtype
+from rollfast.trees.turns import unstack
 from rollfast.typing import Array, DTypeLike, Number
 
 __all__ = ["Direction", "Momentum", "Shaping"]

@@ -17,7 +17,7 @@ from rollfast.psgd.fitting import MOMENTS, Rule, update_factors
 from rollfast.psgd.layout import Bucket, LeafLayout, buckets
 from rollfast.psgd.options import Mapping
 from rollfast.psgd.pair import Pair
-from rollfast.trees.batching import unstack
+from rollfast.trees.turns import Turns, chosen, map_in_place, unstack
 from rollfast.typing import Array, DTypeLike, Number
 
 __all__ = ["Preconditioner", "Step", "apply", "fit", "initial", "starting_scale"]
@@ -58,23 +58,38 @@ class Step(NamedTuple):
     scale: Array
 
 
-class _Tensor(NamedTuple):
-    """All there is of one tensor, or of a stack of them."""
+class _Fit(NamedTuple):
+    """The preconditioner of one tensor, or of a stack of them."""
 
-    key: Array
     factors: list[Array]
     normals: list[Array | None]
     estimates: list[Array] | None
+
+
+class _Pair(NamedTuple):
+    """What one tensor is fitted to, or what each of a stack of them is."""
+
+    key: Array
     gradient: Array
     probe: Array | None
 
 
-class _Moved(NamedTuple):
-    """What becomes of one tensor, or of a stack of them."""
+class _Pairs(NamedTuple):
+    """What the tensors of a bucket are fitted to, those of a leaf in one stack."""
 
-    factors: list[Array]
-    normals: list[Array | None]
-    estimates: list[Array] | None
+    keys: Array
+    gradients: list[Array]
+    probes: list[Array] | None
+
+    def at(self, index: Array) -> _Pair:
+        """Return what one tensor is fitted to."""
+        probe = None if self.probes is None else chosen(self.probes, index)
+        return _Pair(self.keys[index], chosen(self.gradients, index), probe)
+
+    def together(self) -> _Pair:
+        """Return all of them in one stack."""
+        probe = None if self.probes is None else _joined(self.probes)
+        return _Pair(self.keys, _joined(self.gradients), probe)
 
 
 def initial(
@@ -137,16 +152,19 @@ def starting_scale(
         return jnp.ones([])
 
     def stacked(leaves: Sequence[Array]) -> list[Array]:
-        return [_gathered(bucket, leaves, layouts) for bucket in groups]
+        return [_joined(_parts(bucket, leaves, layouts)) for bucket in groups]
 
     vectors = None if pair.probes is None else stacked(pair.probes)
     scale = MOMENTS[moment](vectors, stacked(pair.gradients), damping, True)
     return scale if axis_name is None else jax.lax.pmean(scale, axis_name)
 
 
-def _gathered(bucket: Bucket, leaves: Sequence[Array], layouts: Sequence[LeafLayout]) -> Array:
-    """Return the tensors of a bucket in one stack."""
-    parts = [layouts[leaf].split(leaves[leaf])[block] for leaf, block in bucket.entries]
+def _parts(bucket: Bucket, leaves: Sequence[Array], layouts: Sequence[LeafLayout]) -> list[Array]:
+    """Return the tensors of a bucket, those of a leaf in one stack."""
+    return [layouts[leaf].split(leaves[leaf])[block] for leaf, block in bucket.entries]
+
+
+def _joined(parts: Sequence[Array]) -> Array:
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
 
@@ -171,19 +189,21 @@ def fit(
     after = Preconditioner([], [], None if state.estimates is None else [])
     groups = buckets(layouts)
     for index, (bucket, keys) in enumerate(zip(groups, _keys(groups, step), strict=True)):
-        stack = _Tensor(
-            keys,
+        before = _Fit(
             state.factors[index],
             state.normals[index],
             None if state.estimates is None else state.estimates[index],
-            _gathered(bucket, pair.gradients, layouts),
-            None if pair.probes is None else _gathered(bucket, pair.probes, layouts),
+        )
+        pairs = _Pairs(
+            keys,
+            _parts(bucket, pair.gradients, layouts),
+            None if pair.probes is None else _parts(bucket, pair.probes, layouts),
         )
 
-        def move(tensor: _Tensor, item: DrawnSlice = bucket.item) -> _Moved:
-            return _moved(tensor, item, rule, step.scale)
+        def move(fit: _Fit, to: _Pair, item: DrawnSlice = bucket.item) -> _Fit:
+            return _moved(fit, to, item, rule, step.scale)
 
-        moved = _mapped(move, stack, rule, mapping)
+        moved = _mapped(move, before, pairs, rule, mapping)
         after.factors.append(moved.factors)
         after.normals.append(moved.normals)
         if after.estimates is not None and moved.estimates is not None:
@@ -202,23 +222,31 @@ def _keys(groups: Sequence[Bucket], step: Step) -> list[Array]:
 
 
 def _mapped(
-    move: Callable[[_Tensor], _Moved], stack: _Tensor, rule: Rule, mapping: Mapping
-) -> _Moved:
-    """Move every tensor of a stack."""
-    if stack.gradient.shape[0] == 1:
-        return jax.tree.map(lambda x: x[None], move(jax.tree.map(lambda x: x[0], stack)))
-    if rule.geometry.basis == "whitened":
-        # Batched triangular solves of several buckets can stop for ever in jaxlib 0.10.
-        return jax.lax.map(move, stack)
+    move: Callable[[_Fit, _Pair], _Fit], before: _Fit, pairs: _Pairs, rule: Rule, mapping: Mapping
+) -> _Fit:
+    """Move the preconditioner of every tensor of a bucket."""
+    if pairs.keys.shape[0] == 1:
+        alone = jax.tree.map(lambda x: x[0], (before, pairs.together()))
+        return jax.tree.map(lambda x: x[None], move(*alone))
+
+    def in_turn(before: _Fit, pairs: _Pairs) -> _Fit:
+        return map_in_place(lambda fit, index: move(fit, pairs.at(index)), before)
+
+    # Batched triangular solves of several buckets can stop for ever in jaxlib 0.10.
+    if rule.geometry.basis == "whitened" or (mapping.in_turn and mapping.batch_size == 1):
+        return in_turn(before, pairs)
     if mapping.in_turn:
-        size = mapping.batch_size if mapping.batch_size > 1 else None
-        return jax.lax.map(move, stack, batch_size=size)
+        stacks = (before, pairs.together())
+        return jax.lax.map(lambda each: move(*each), stacks, batch_size=mapping.batch_size)
     return jax.lax.platform_dependent(
-        stack, cpu=lambda tensors: jax.lax.map(move, tensors), default=jax.vmap(move)
+        before,
+        pairs,
+        cpu=in_turn,
+        default=lambda before, pairs: jax.vmap(move)(before, pairs.together()),
     )
 
 
-def _moved(tensor: _Tensor, item: DrawnSlice, rule: Rule, scale: Array) -> _Moved:
+def _moved(fit: _Fit, to: _Pair, item: DrawnSlice, rule: Rule, scale: Array) -> _Fit:
     """Move the factors of one tensor."""
     power = 2 if rule.geometry.basis == "direct" else 1
     share = scale ** (power / len(item.shape))
@@ -227,21 +255,19 @@ def _moved(tensor: _Tensor, item: DrawnSlice, rule: Rule, scale: Array) -> _Move
     def wide(array: Array, by: Array) -> Array:
         return array.astype(item.dtype if array.ndim == 2 else real) * by.astype(real)
 
-    factors = [wide(q, share) for q in tensor.factors]
-    normals = [None if p is None else wide(p, share**2) for p in tensor.normals]
+    factors = [wide(q, share) for q in fit.factors]
+    normals = [None if p is None else wide(p, share**2) for p in fit.normals]
     zeros = [jnp.zeros([], real)] * len(factors)
-    estimates = zeros if tensor.estimates is None else tensor.estimates
+    estimates = zeros if fit.estimates is None else fit.estimates
     rule = rule.in_dtype(real)
-    draws = draw_slice(tensor.key, item, rule.geometry, rule.damping is not None)
-    moved, tracked = update_factors(
-        factors, estimates, tensor.gradient, tensor.probe, draws, rule, normals
-    )
-    kept = [new.astype(old.dtype) for new, old in zip(moved, tensor.factors, strict=True)]
+    draws = draw_slice(to.key, item, rule.geometry, rule.damping is not None)
+    moved, tracked = update_factors(factors, estimates, to.gradient, to.probe, draws, rule, normals)
+    kept = [new.astype(old.dtype) for new, old in zip(moved, fit.factors, strict=True)]
     beside = [
         None if old is None else kronecker.normal_factor(new.astype(q.dtype)).astype(old.dtype)
-        for new, old, q in zip(kept, tensor.normals, factors, strict=True)
+        for new, old, q in zip(kept, fit.normals, factors, strict=True)
     ]
-    return _Moved(kept, beside, None if tensor.estimates is None else tracked)
+    return _Fit(kept, beside, None if fit.estimates is None else tracked)
 
 
 def apply(
@@ -258,7 +284,7 @@ def apply(
         leaves: g, in the dtype of its sums.
         layouts: Of all leaves.
         basis: Of the geometry, which says whether a factor is one of P itself.
-        positive: See `unstack`.
+        positive: See `Turns`.
     """
 
     def one(factors: list[Array], normals: list[Array | None], tensor: Array) -> Array:
@@ -270,11 +296,12 @@ def apply(
         return kronecker.apply_normal(wide, tensor, known)
 
     parts: dict[tuple[int, int], Array] = {}
+    turns = Turns(positive)
     for bucket, factors, normals in zip(
         buckets(layouts), state.factors, state.normals, strict=True
     ):
-        stacks = [layouts[leaf].split(leaves[leaf])[block] for leaf, block in bucket.entries]
-        applied = _each(one, factors, normals, stacks, positive)
+        stacks = _parts(bucket, leaves, layouts)
+        applied = _each(one, factors, normals, stacks, turns)
         parts.update(zip(bucket.entries, applied, strict=True))
     directions = []
     for index, (layout, array) in enumerate(zip(layouts, leaves, strict=True)):
@@ -288,26 +315,27 @@ def _each(
     factors: list[Array],
     normals: list[Array | None],
     stacks: Sequence[Array],
-    positive: Array,
+    turns: Turns,
 ) -> list[Array]:
     """Apply factors to tensors that come in stacks of one layer or more."""
     layers = [stack.shape[0] for stack in stacks]
     ends = list(itertools.accumulate(layers))
     if ends[-1] <= _MOST_ONE_BY_ONE:
-        apart = jax.tree.map(lambda array: unstack(array, positive), (factors, normals))
-        own: list[tuple[list[Array], list[Array | None]]] = jax.tree.transpose(
-            jax.tree.structure((factors, normals)), jax.tree.structure([0] * ends[-1]), apart
+        tensors = [
+            stack[row] for stack, count in zip(stacks, layers, strict=True) for row in range(count)
+        ]
+        applied = turns.take(
+            (factors, normals), lambda own, index: one(own[0], own[1], tensors[index])
         )
         return [
-            jnp.stack([one(*own[end - count + row], stack[row]) for row in range(count)])
-            for stack, count, end in zip(stacks, layers, ends, strict=True)
+            jnp.stack(applied[end - count : end]) for count, end in zip(layers, ends, strict=True)
         ]
-    whole = stacks[0] if len(stacks) == 1 else jnp.concatenate(stacks)
-    applied = jax.lax.platform_dependent(
+    whole = _joined(stacks)
+    together = jax.lax.platform_dependent(
         (factors, normals, whole),
         cpu=lambda arrays: jax.lax.map(lambda each: one(*each), arrays),
         default=jax.vmap(lambda each: one(*each)),
     )
     if set(layers) == {1}:
-        return [piece[None] for piece in unstack(applied, positive)]
-    return [applied[end - count : end] for end, count in zip(ends, layers, strict=True)]
+        return [piece[None] for piece in unstack(together, turns.positive)]
+    return [together[end - count : end] for end, count in zip(ends, layers, strict=True)]

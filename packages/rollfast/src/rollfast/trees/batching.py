@@ -3,11 +3,10 @@
 from collections.abc import Callable, Hashable, Sequence
 
 import jax
-import jax.numpy as jnp
 
 from rollfast.typing import Array
 
-__all__ = ["group_by", "map_matrices", "unstack"]
+__all__ = ["group_by", "map_matrices"]
 
 
 def group_by(keys: Sequence[Hashable]) -> list[list[int]]:
@@ -40,26 +39,3 @@ def map_matrices(function: Callable[..., Array], *stacks: Array) -> Array:
         cpu=lambda *arrays: jax.lax.map(lambda matrices: function(*matrices), arrays),
         default=lambda *arrays: jax.vmap(function)(*arrays),
     ).reshape(shape)
-
-
-def unstack(stack: Array, positive: Array) -> list[Array]:
-    """Return the entries of a stack along its first axis.
-
-    The CPU compiler makes one kernel of all that are equal, and a place written into a slice makes
-    it unlike the others: each would cost as much to compile as a small step. The branch keeps the
-    places out of the slices.
-
-    Args:
-        stack: (n, …).
-        positive: A number above zero, which the compiler does not know.
-
-    Returns:
-        n arrays (…).
-    """
-    places = list(range(stack.shape[0]))
-    hidden = jax.lax.platform_dependent(
-        positive,
-        cpu=lambda number: jax.lax.cond(number > 0, lambda: places, lambda: [0] * len(places)),
-        default=lambda number: [jnp.asarray(place) for place in places],
-    )
-    return [jax.lax.dynamic_index_in_dim(stack, place, keepdims=False) for place in hidden]

@@ -1,0 +1,64 @@
+"""Tensors that are worked on in turn."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rollfast.trees.turns import Turns, chosen, map_in_place, unstack
+
+from ..helpers import normal
+
+COUNT = jnp.ones([], jnp.int32)
+
+
+def test_a_stack_comes_apart_in_order():
+    stack = normal(30, 3, 4)
+    pieces = jax.jit(unstack)(stack, COUNT)
+    assert len(pieces) == 3
+    for piece, wanted in zip(pieces, stack, strict=True):
+        np.testing.assert_array_equal(piece, wanted)
+
+
+@pytest.mark.parametrize("first", [1.0, -1.0, 0.0, jnp.inf, -jnp.inf, jnp.nan], ids=str)
+def test_an_entry_is_that_of_its_place_whatever_came_before(first):
+    stacks = {"a": normal(31, 4, 3).at[0, 0].set(first), "b": normal(32, 4)}
+
+    def step(stacks, count):
+        turns = Turns(count)
+        alone = turns.take({"c": jnp.ones([1, 2])}, lambda own, index: own["c"] + index)
+        own = turns.take(stacks, lambda own, index: jnp.append(own["a"], own["b"]) * (index + 1))
+        return alone + own
+
+    alone, *results = jax.jit(step)(stacks, COUNT)
+    np.testing.assert_array_equal(alone, [1, 1])
+    assert len(results) == 4
+    for index, result in enumerate(results):
+        wanted = np.append(stacks["a"][index], stacks["b"][index]) * (index + 1)
+        np.testing.assert_array_equal(result, wanted)
+
+
+@pytest.mark.parametrize("layers", [(5,), (1, 1, 1), (2, 1, 3)], ids=str)
+def test_an_entry_is_chosen_of_all_stacks_in_order(layers):
+    parts = [normal(33 + number, layer, 2, 3) for number, layer in enumerate(layers)]
+    pick = jax.jit(chosen)
+    for index, wanted in enumerate(np.concatenate(parts)):
+        np.testing.assert_array_equal(pick(parts, jnp.asarray(index)), wanted)
+
+
+def test_every_entry_is_replaced_and_nothing_else_is_made():
+    stacks = {"a": normal(40, 5, 64, 64), "b": normal(41, 5)}
+
+    def double(entry, index):
+        return {"a": 2 * entry["a"] @ entry["a"], "b": entry["b"] + index}
+
+    step = jax.jit(lambda stacks: map_in_place(double, stacks), donate_argnums=0)
+    compiled = step.lower(stacks).compile()
+    wanted = {"a": 2 * stacks["a"] @ stacks["a"], "b": stacks["b"] + jnp.arange(5)}
+    entry = 64 * 64 * 4
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    results = compiled(stacks)
+    np.testing.assert_allclose(results["a"], wanted["a"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(results["b"], wanted["b"])
+    # Entries that are read and written, fewer than there are in the stack.
+    assert temporary < 5 * entry
