@@ -33,6 +33,12 @@ NAMES = {
     "schedule_free.methods.schedule_free_kron": (0.1, 10),
     "schedule_free.methods.schedule_free_prism": (0.1, 10),
 }
+# Fields of a state that are fitted, and those that stay in the dtype of the sums.
+FLAT = {
+    "psgd.xmat.xmat": (("a", "b"), ("L",)),
+    "psgd.lra.low_rank_approximation": (("rows", "d"), ("gram", "L")),
+    "psgd.dense.dense_newton": (("Q",), ("L",)),
+}
 DTYPES = ("bool", "int32", "uint32", "bfloat16", "float32", "float64", "complex64")
 # What may be kept in another dtype than that of the parameters.
 KEPT = ("mu_dtype", "precond_dtype", "state_dtype")
@@ -87,6 +93,34 @@ def _holds(name: str) -> Callable[[np.random.Generator], Any]:
     return run
 
 
+def _of_fields(name: str) -> Callable[[np.random.Generator], Any]:
+    """Return the dtypes of what is fitted, and of what is known of it, by default and as asked."""
+
+    def run(rng: np.random.Generator) -> Any:
+        del rng
+        import jax
+
+        found = []
+        for asked in (None, ASKED):
+            optimizer = production(name)(*NAMES[name], precond_dtype=asked)
+            tree = [jax.ShapeDtypeStruct((20,), GIVEN)]
+            state = jax.eval_shape(optimizer.init, tree)
+            after = jax.eval_shape(optimizer.update, tree, state, tree)[1][0]
+            fields = [getattr(after, field) for group in FLAT[name] for field in group]
+            found.append(np.asarray([1.0 + DTYPES.index(str(field.dtype)) for field in fields]))
+        return found
+
+    return run
+
+
+def _as_asked(name: str, rng: np.random.Generator) -> Any:
+    del rng
+    given, asked = (1.0 + DTYPES.index(dtype) for dtype in (GIVEN, ASKED))
+    fitted, known = (len(group) for group in FLAT[name])
+    rest = [given] * known
+    return [np.asarray([given] * fitted + rest), np.asarray([asked] * fitted + rest)]
+
+
 def _stays_complex(rng: np.random.Generator) -> Any:
     """Return the dtypes of the momentum of a complex leaf, kept by request in one that is not."""
     del rng
@@ -135,6 +169,17 @@ CHECKS = (
             reason="nothing is computed: equal codes",
         )
         for name in SCALING
+    ),
+    *(
+        Equivalence(
+            name=name,
+            label="what is fitted = in the dtype asked for, and nothing else",
+            left=_of_fields(name),
+            right=partial(_as_asked, name),
+            budget=0.0,
+            reason="nothing is computed: equal codes",
+        )
+        for name in FLAT
     ),
     *(
         Equivalence(

@@ -55,7 +55,7 @@ def _spikes(rng: np.random.Generator) -> Iterator[Sample]:
     del rng
     for norm in (0.5, 1.0, 3.0, 1e20):
         for permissive in (True, False):
-            for limit in (1.0, 2.5, None):
+            for limit in (0.25, 1.0, 2.5, None):
                 label = f"norm {norm:g} limit {limit} permissive {permissive}"
                 yield Sample(label, (np.asarray(norm), limit, permissive))
     for norm in (np.inf, np.nan):

@@ -1,6 +1,6 @@
 """Dtypes and steps that the other cases do not have."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,11 @@ TABLES: tuple[tuple[tuple[float, float, float], ...], ...] = (
     ((4.0, -5.0, 2.0), (2.0, -1.5, 0.5)),
 )
 PRECISIONS = ("float64", "float32", "bfloat16")
+# Fewer than there are rows, as many, and more: the last row then goes on.
+COUNTS = (1, 2, 4)
+ITERATED = TABLES[1][0][0] * TABLES[1][1][0] ** 3
+
+Side = Callable[[np.random.Generator], Any]
 
 
 def _cuts(rng: np.random.Generator) -> Any:
@@ -101,7 +106,34 @@ def _longest(rng: np.random.Generator) -> Any:
     return found
 
 
+def _iterated(is_traced: bool) -> Side:
+    """Return what some numbers of iterations give, known to the compiler or not."""
+
+    def run(rng: np.random.Generator) -> Any:
+        x = gaussian(rng, (4, 3), False)
+        iterate, shape = production(NAME), production("prism.shaping.shape")
+
+        def all_of(x: Any, counts: Any) -> Any:
+            found = [iterate(x, TABLES[1], count, 0.0) for count in counts]
+            return [*found, shape(x, x, 1.0, TABLES[1], counts[1], 0.0, "auto")]
+
+        if is_traced:
+            return interpreted(all_of)(x, [np.asarray(count) for count in COUNTS])
+        return interpreted(lambda x: all_of(x, COUNTS))(x)
+
+    return run
+
+
 CHECKS = (
+    Equivalence(
+        name=NAME,
+        label="a number of iterations that is traced = one that is known",
+        left=_iterated(True),
+        right=_iterated(False),
+        budget=8.0,
+        condition=ITERATED,
+        reason="products in other forms, amplified by the slope of the iteration at zero",
+    ),
     Case(
         name="linalg.positive.hermitian_polar_factor",
         label="of nearly equal entries",

@@ -57,6 +57,9 @@ def _any_matrix(rng: np.random.Generator) -> Iterator[Sample]:
             for scale in SCALES:
                 label = f"{shape[0]}x{shape[1]} {kind} {scale:.0e} complex {is_complex}"
                 yield Sample(label, (scale * matrix,))
+    # The row is taken, from which another bound comes than from the column.
+    alike = np.asarray([[2.0, 2.0, -2.0], [-2.0, -2.0, -2.0], [2.0, 2.0, 2.0]])
+    yield Sample("longest row as long as longest column", (alike,))
     yield Sample("zero", (np.zeros((6, 6)),))
 
 

@@ -95,25 +95,6 @@ def _without_nesterov(shaped: bool) -> Side:
     return run
 
 
-def _on_devices(name: str, spoiled: bool) -> Side:
-    """Return the updates of two devices, of which one may have had a step that is no number."""
-
-    def run(rng: np.random.Generator) -> Any:
-        import jax
-
-        rate = (0.1,) if name == NAME else ()
-        optimizer = production(name)(*rate, axis_name="devices")
-        first = {"w": rng.standard_normal((2, 3, 4))}
-        spoil = {"w": np.stack([np.full((3, 4), np.nan), first["w"][1]])}
-        state = jax.vmap(optimizer.init)(first)
-        update = interpreted(jax.vmap(optimizer.update, axis_name="devices"))
-        for gradients in [spoil, first] if spoiled else [first]:
-            updates, state = update(gradients, state, gradients)
-        return updates
-
-    return run
-
-
 def _spiked(spiked: bool) -> Side:
     """Return the updates after a run into which a spike may have come, which is skipped."""
 
@@ -143,17 +124,6 @@ CHECKS = (
         right=_without_nesterov(False),
         budget=0.0,
         reason=SAME,
-    ),
-    *(
-        Equivalence(
-            name=name,
-            label="a step that is no number on one device = no step on any",
-            left=_on_devices(name, True),
-            right=_on_devices(name, False),
-            budget=0.0,
-            reason="a skipped step leaves the state as it was",
-        )
-        for name in (NAME, SCALE)
     ),
     Equivalence(
         name=NAME,

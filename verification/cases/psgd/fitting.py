@@ -213,6 +213,8 @@ def _newton(rng: np.random.Generator) -> Iterator[Sample]:
         damping = scale * (3.0, 1e-9, 0.5, 1e-9)[index % 4]
         label = f"{scale:.0e} vectors {size:g} largest {index % 3}"
         yield Sample(label, (vectors, _tensors(rng, scale, index % 3), damping))
+    nothing = [np.zeros((4, 3)), np.zeros(5), np.zeros(1)]
+    yield Sample("zero vectors", (nothing, _tensors(rng, 1.0, 0), 0.25))
 
 
 def _second_moments(rng: np.random.Generator) -> Iterator[Sample]:

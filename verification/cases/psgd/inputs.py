@@ -83,7 +83,7 @@ def _folded(by_parts: bool) -> Side:
     def run(rng: np.random.Generator) -> Any:
         most: Any = production("trees.columns._COLUMNS")
         found = []
-        for columns in (2 * most + 5, 2 * most):
+        for columns in (3 * most + 5, 2 * most):
             matrix = rng.integers(0, 9, (2, columns)).astype(float)
             matrix[:, -1] = 9.0, 10.0
             known, wanted = np.asarray([1.0, 2.0]), _squares(matrix)

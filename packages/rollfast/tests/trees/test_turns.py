@@ -22,7 +22,7 @@ def test_a_stack_comes_apart_in_order():
 
 @pytest.mark.parametrize("first", [1.0, -1.0, 0.0, jnp.inf, -jnp.inf, jnp.nan], ids=str)
 def test_an_entry_is_that_of_its_place_whatever_came_before(first):
-    stacks = {"a": normal(31, 4, 3).at[0, 0].set(first), "b": normal(32, 4)}
+    stacks = {"a": normal(31, 9, 3).at[3, 0].set(first), "b": normal(32, 9)}
 
     def step(stacks, count):
         turns = Turns(count)
@@ -32,7 +32,7 @@ def test_an_entry_is_that_of_its_place_whatever_came_before(first):
 
     alone, *results = jax.jit(step)(stacks, COUNT)
     np.testing.assert_array_equal(alone, [1, 1])
-    assert len(results) == 4
+    assert len(results) == 9
     for index, result in enumerate(results):
         wanted = np.append(stacks["a"][index], stacks["b"][index]) * (index + 1)
         np.testing.assert_array_equal(result, wanted)

@@ -301,7 +301,7 @@ def apply(
         buckets(layouts), state.factors, state.normals, strict=True
     ):
         stacks = _parts(bucket, leaves, layouts)
-        applied = _each(one, factors, normals, stacks, turns)
+        applied = _each(one, factors, normals, stacks, turns, positive)
         parts.update(zip(bucket.entries, applied, strict=True))
     directions = []
     for index, (layout, array) in enumerate(zip(layouts, leaves, strict=True)):
@@ -316,6 +316,7 @@ def _each(
     normals: list[Array | None],
     stacks: Sequence[Array],
     turns: Turns,
+    positive: Array,
 ) -> list[Array]:
     """Apply factors to tensors that come in stacks of one layer or more."""
     layers = [stack.shape[0] for stack in stacks]
@@ -337,5 +338,5 @@ def _each(
         default=jax.vmap(lambda each: one(*each)),
     )
     if set(layers) == {1}:
-        return [piece[None] for piece in unstack(together, turns.positive)]
+        return [piece[None] for piece in unstack(together, positive)]
     return [together[end - count : end] for end, count in zip(ends, layers, strict=True)]
