@@ -233,16 +233,22 @@ def _mapped(
         return map_in_place(lambda fit, index: move(fit, pairs.at(index)), before)
 
     # Batched triangular solves of several buckets can stop for ever in jaxlib 0.10.
-    if rule.geometry.basis == "whitened" or (mapping.in_turn and mapping.batch_size == 1):
-        return in_turn(before, pairs)
-    if mapping.in_turn:
-        stacks = (before, pairs.together())
-        return jax.lax.map(lambda each: move(*each), stacks, batch_size=mapping.batch_size)
+    one_by_one = rule.geometry.basis == "whitened" or mapping.batch_size == 1
+    size = None if one_by_one else mapping.batch_size
+
+    def some(before: _Fit, pairs: _Pairs) -> _Fit:
+        return jax.lax.map(lambda each: move(*each), (before, pairs.together()), batch_size=size)
+
+    def at_once(before: _Fit, pairs: _Pairs) -> _Fit:
+        return jax.vmap(move)(before, pairs.together())
+
+    in_parts = mapping.in_turn or rule.geometry.basis == "whitened"
     return jax.lax.platform_dependent(
         before,
         pairs,
-        cpu=in_turn,
-        default=lambda before, pairs: jax.vmap(move)(before, pairs.together()),
+        cpu=some if in_parts and not one_by_one else in_turn,
+        # To choose a leaf inside of a loop, a GPU would have to wait for the host.
+        default=some if in_parts else at_once,
     )
 
 
