@@ -1,12 +1,13 @@
 """Checks of the limits on gradients and updates."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from verification.case import Case, Invariant, Sample
 from verification.equivalence import Equivalence
+from verification.interpreter import interpreted
 from verification.problems import tensors
 from verification.registry import production
 
@@ -39,6 +40,7 @@ def _global(rng: np.random.Generator) -> Iterator[Sample]:
 def _norms(rng: np.random.Generator) -> Iterator[Sample]:
     for index, arrays in enumerate(_lists(rng)):
         yield Sample(f"list {index}", (arrays,))
+    yield Sample("zero", ([np.zeros((4, 3)), np.zeros(5)],))
 
 
 def _long(rng: np.random.Generator) -> Iterator[Sample]:
@@ -89,7 +91,45 @@ def _cut_at_half_of_the_root(rng: np.random.Generator) -> dict[str, np.ndarray]:
     return {name: g * (most / np.maximum(np.abs(g), most)) for name, g in _large(rng).items()}
 
 
+def _limits(rng: np.random.Generator) -> Any:
+    del rng
+    given = production(f"{NAME}.amplitudes")
+    return [np.asarray(given(2.0)), np.asarray(given([2.0, 3.0]))]
+
+
+def _guarded(twice: bool) -> Callable[[np.random.Generator], Any]:
+    """Return gradients limited by a guard, or by the same in another without a limit."""
+
+    def run(rng: np.random.Generator) -> Any:
+        import optax
+
+        guard = production(f"{NAME}.skip_unsound_steps")
+        optimizer = guard(optax.trace(0.5), max_norm=1.0)
+        if twice:
+            optimizer = guard(optimizer)
+        gradients = rng.standard_normal((4, 3))
+        return interpreted(optimizer.update)(gradients, optimizer.init(gradients))[0]
+
+    return run
+
+
 CHECKS = (
+    Equivalence(
+        name=f"{NAME}.clip_by_global_rms",
+        label="limits given as one number or as a list = a pair",
+        left=_limits,
+        right=lambda rng: [np.asarray([2.0, 10.0]), np.asarray([2.0, 3.0])],
+        budget=0.0,
+        reason="nothing is computed",
+    ),
+    Equivalence(
+        name=f"{NAME}.spike_scale",
+        label="a guard with a limit in one without = by itself",
+        left=_guarded(True),
+        right=_guarded(False),
+        budget=0.0,
+        reason="the same operations on the same numbers",
+    ),
     Case(
         name=f"{NAME}.clip_by_tensor_rms",
         samples=_updates,

@@ -72,6 +72,7 @@ def _polar(rng: np.random.Generator) -> Iterator[Sample]:
     for label, matrix in matrices(rng, cheap=True):
         if "near-singular" not in label:
             yield Sample(label, (matrix,), condition=gap_condition(matrix))
+    yield Sample("a zero matrix", (np.zeros((5, 3)),))
 
 
 def _isometry(result: np.ndarray, sample: Sample, eps: float) -> float:

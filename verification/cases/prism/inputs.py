@@ -95,6 +95,18 @@ def _without_nesterov(shaped: bool) -> Side:
     return run
 
 
+def _told_more(more: bool) -> Side:
+    """Return the updates of a matrix and of a vector, with an argument that nobody asks for."""
+
+    def run(rng: np.random.Generator) -> Any:
+        optimizer = production(NAME)(0.1)
+        (gradients, _) = _stream(rng, {"matrix": (3, 4), "vector": (4,)})
+        state, given = optimizer.init(gradients), {"value": np.asarray(1.0)} if more else {}
+        return interpreted(optimizer.update)(gradients, state, gradients, **given)[0]
+
+    return run
+
+
 def _spiked(spiked: bool) -> Side:
     """Return the updates after a run into which a spike may have come, which is skipped."""
 
@@ -122,6 +134,14 @@ CHECKS = (
         label="no Nesterov before shaping = none after it",
         left=_without_nesterov(True),
         right=_without_nesterov(False),
+        budget=0.0,
+        reason=SAME,
+    ),
+    Equivalence(
+        name=NAME,
+        label="with an argument that nobody asks for = without",
+        left=_told_more(True),
+        right=_told_more(False),
         budget=0.0,
         reason=SAME,
     ),

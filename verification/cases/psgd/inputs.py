@@ -13,8 +13,6 @@ __all__ = ["CHECKS"]
 
 NAME = "psgd.kron.scale_by_kron"
 STEPS = 2
-# Of each of two leaves: together more than are taken one by one.
-LAYERS = 17
 
 Side = Callable[[np.random.Generator], Any]
 
@@ -40,32 +38,75 @@ def _on_devices(count: int | None) -> Side:
     return run
 
 
-def _many(scanned: bool) -> Side:
-    """Return the updates of many tensors of one shape, in two leaves or each in its own."""
+def _many(scanned: bool, layers: int, leaves: str, shape: tuple[int, ...]) -> Side:
+    """Return the updates of many tensors of one shape, in some leaves or each in its own."""
 
     def run(rng: np.random.Generator) -> Any:
-        stream = [{leaf: rng.standard_normal((LAYERS, 2, 3)) for leaf in "ab"}]
+        gradients = {leaf: rng.standard_normal((layers, *shape)) for leaf in leaves}
         options: dict[str, Any] = {"key": 7, "max_skew_triangular": 4.0}
         if scanned:
-            options["scanned_layers"] = dict.fromkeys("ab", True)
+            options["scanned_layers"] = dict.fromkeys(leaves, True)
         else:
-            stream = [
-                {
-                    f"{leaf}{row:02}": tensor
-                    for leaf in "ab"
-                    for row, tensor in enumerate(both[leaf])
-                }
-                for both in stream
-            ]
+            gradients = {
+                f"{leaf}{row:02}": tensor
+                for leaf in leaves
+                for row, tensor in enumerate(gradients[leaf])
+            }
         optimizer = production(NAME)(**options)
-        state, update = optimizer.init(stream[0]), interpreted(optimizer.update)
-        for gradients in stream:
-            updates, state = update(gradients, state, gradients)
+        update = interpreted(optimizer.update)
+        updates, _ = update(gradients, optimizer.init(gradients), gradients)
         if scanned:
             return updates
-        return {
-            leaf: np.stack([updates[f"{leaf}{row:02}"] for row in range(LAYERS)]) for leaf in "ab"
-        }
+        rows = range(layers)
+        return {leaf: np.stack([updates[f"{leaf}{row:02}"] for row in rows]) for leaf in leaves}
+
+    return run
+
+
+def _of_no_layers(rng: np.random.Generator) -> Any:
+    """Return whether a leaf without axes is refused where it is said to have layers."""
+    try:
+        production(NAME)(scanned_layers=True).init(rng.standard_normal(()))
+    except ValueError as error:
+        return np.asarray(float("no axis of layers" in str(error)))
+    return np.asarray(0.0)
+
+
+def _with_decay(injected: bool) -> Side:
+    """Return the updates with a momentum whose decay is a number, or comes with the state."""
+
+    def run(rng: np.random.Generator) -> Any:
+        import optax
+
+        def optimizer(b1: Any) -> Any:
+            return production(NAME)(key=7, b1=b1, whiten_grad=False)
+
+        made = optax.inject_hyperparams(optimizer)(b1=0.5) if injected else optimizer(0.5)
+        stream = [rng.standard_normal((3, 4)) for _ in range(STEPS)]
+        state, update = made.init(stream[0]), interpreted(made.update)
+        for gradients in stream:
+            updates, state = update(gradients, state, gradients)
+        return updates
+
+    return run
+
+
+def _overflown(moved: bool) -> Side:
+    """Return a low-rank factor and its L, before or after a step whose estimates overflow."""
+
+    def run(rng: np.random.Generator) -> Any:
+        u, v, d = rng.standard_normal((5, 2)), rng.standard_normal((5, 2)), rng.uniform(1, 2, 5)
+        chances = production("psgd.low_rank.LowRankDraws")(np.asarray(0.7), np.asarray(0.5))
+        rule = production("psgd.flat.StepRule")(np.asarray(0.1), np.asarray(0.9), "2nd")
+
+        def step(u: Any, v: Any, d: Any, lipschitz: Any, far: Any) -> Any:
+            factor = production("psgd.low_rank.low_rank")(u, v, d)
+            update = production("psgd.low_rank.update_factor")
+            if moved:
+                factor, lipschitz = update(factor, lipschitz, far, far, chances, rule)
+            return [factor.rows, factor.diagonal, lipschitz]
+
+        return interpreted(step)(u, v, d, rng.uniform(1, 2, 3), np.full(5, 1e200))
 
     return run
 
@@ -158,13 +199,45 @@ CHECKS = (
         reason="sums of small whole numbers are exact",
     ),
     Equivalence(
+        name="psgd.lra.update_factor",
+        label="a step whose estimates overflow = none",
+        left=_overflown(True),
+        right=_overflown(False),
+        budget=0.0,
+        reason="nothing is moved",
+    ),
+    Equivalence(
         name=NAME,
-        label="many layers of two leaves = as many leaves",
-        left=_many(True),
-        right=_many(False),
-        budget=4.0,
-        condition=10.0,
-        reason="tensors are numbered alike; products in other stacks, amplified by some tens",
+        label="layers of a scalar = refused",
+        left=_of_no_layers,
+        right=lambda rng: np.asarray(1.0),
+        budget=0.0,
+        reason="nothing is computed",
+    ),
+    Equivalence(
+        name=NAME,
+        label="a decay that is injected = a number",
+        left=_with_decay(True),
+        right=_with_decay(False),
+        budget=0.0,
+        reason="the same operations on the same numbers",
+    ),
+    *(
+        Equivalence(
+            name=NAME,
+            label=f"{layers} layers of {len(leaves)} leaves {shape} = as many leaves",
+            left=_many(True, layers, leaves, shape),
+            right=_many(False, layers, leaves, shape),
+            budget=4.0,
+            condition=10.0,
+            reason="tensors are numbered alike; products in other stacks, amplified by some tens",
+        )
+        # Together more than are taken one by one, but for the last.
+        for layers, leaves, shape in (
+            (17, "ab", (2, 3)),
+            (2, "abcdefghijklmnopq", (2, 3)),
+            (3, "a", ()),
+        )
     ),
     Equivalence(
         name=NAME,
