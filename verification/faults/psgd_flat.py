@@ -48,12 +48,16 @@ PSGD_FLAT = (
     slip(
         XMAT,
         "look-ahead by β of this step",
-        "blended(momentum, gradients, decay(b1, count + 1))",
-        "blended(momentum, gradients, decay(b1, count))",
+        "blended(new, gradients, decay(of.b1, count + 1))",
+        "blended(new, gradients, decay(of.b1, count))",
         module="psgd.momentum",
     ),
-    _of_step(
-        "look-ahead kept", "guards.taken(sound, momentum, old)", "guards.taken(sound, ahead, old)"
+    slip(
+        XMAT,
+        "look-ahead kept",
+        "guards.taken(sound, new, old)",
+        "guards.taken(sound, ahead, old)",
+        module="psgd.momentum",
     ),
     _of_step("gradient preconditioned instead of the momentum", "flatten(ahead)", "flatten(wide)"),
     _of_step(

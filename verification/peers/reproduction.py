@@ -1,6 +1,6 @@
 """A run as a program that anybody can type where the peer is installed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from verification.peers.side.run import Run
@@ -23,7 +23,7 @@ class Texts(NamedTuple):
 
 
 def text(kind: str, run: Run, texts: Texts, show: str) -> str:
-    """Return a program of about five lines.
+    """Return a program of five lines.
 
     Args:
         kind: "optax" or "torch".
@@ -96,19 +96,17 @@ def _optax(run: Run, texts: Texts, show: str) -> str:
     # Another use of the optimizer, which gives its state away.
     use = f"jax.jit(optimizer.update, donate_argnums=1)({given})"
     before = [f"t = 0; {use}; state = optimizer.init(parameters)"] if run.donate else []
-    return "\n".join(
-        [
-            f"import {modules}",
-            f"{wide}{names}",
-            f"optimizer = {_call(run.factory, run.arguments, run.options)}",
-            f"parameters = {_tree(run, start)}; state = optimizer.init(parameters)",
-            *before,
-            f"for t in range({run.steps}):",
-            f"    update, state = jax.jit(optimizer.update)({given})",
-            "    parameters = optax.apply_updates(parameters, update)",
-            show,
-        ]
-    )
+    made = [
+        f"optimizer = {_call(run.factory, run.arguments, run.options)}",
+        f"parameters = {_tree(run, start)}",
+        "state = optimizer.init(parameters)",
+        *before,
+    ]
+    step = [
+        f"update, state = jax.jit(optimizer.update)({given})",
+        "parameters = optax.apply_updates(parameters, update)",
+    ]
+    return _lines(modules, wide + names, made, run.steps, step, show)
 
 
 def _further(run: Run, texts: Texts) -> list[str]:
@@ -133,17 +131,20 @@ def _torch(run: Run, texts: Texts, show: str) -> str:
     )
     call = _call(run.factory, ("$parameters", *run.arguments), run.options)
     fed = ", ".join(f"g{i}" for i in range(len(texts.gradients)))
-    return "\n".join(
-        [
-            f"import {modules}",
-            names,
-            f"parameters = [torch.nn.Parameter(p) for p in ({starts},)]",
-            f"optimizer = {call.replace(repr('$parameters'), 'parameters')}",
-            *(["optimizer.train()"] if run.evaluation else []),
-            f"for t in range({run.steps}):",
-            f"    for p, g in zip(parameters, ({fed},)): p.grad = torch.tensor(g[t]).to(p.dtype)",
-            "    optimizer.step()",
-            *(["optimizer.eval()"] if run.evaluation else []),
-            "print(parameters)",
-        ]
-    )
+    made = [
+        f"parameters = [torch.nn.Parameter(p) for p in ({starts},)]",
+        f"optimizer = {call.replace(repr('$parameters'), 'parameters')}",
+        *(["optimizer.train()"] if run.evaluation else []),
+    ]
+    one = "setattr(p, 'grad', torch.tensor(g[t]).to(p.dtype))"
+    step = [f"[{one} for p, g in zip(parameters, ({fed},))]", "optimizer.step()"]
+    show = f"{'optimizer.eval(); ' if run.evaluation else ''}print(parameters)"
+    return _lines(modules, names, made, run.steps, step, show)
+
+
+def _lines(
+    modules: str, fed: str, made: Sequence[str], steps: int, step: Sequence[str], show: str
+) -> str:
+    """Return a program of five lines."""
+    loop = f"for t in range({steps}): {'; '.join(step)}"
+    return "\n".join([f"import {modules}", fed, "; ".join(made), loop, show])

@@ -167,6 +167,6 @@ class Subject:
         return self.place.ask("run", self.last)
 
     def reproduction(self, show: str = "print(update)") -> str:
-        """Return a program of about five lines that repeats the last run."""
+        """Return a program of five lines that repeats the last run."""
         assert self.last is not None
         return reproduction.text(self.entry.kind, self.last, self.texts, show)

@@ -1,6 +1,7 @@
 """Probes name the wrong term of a peer they have never seen, and clear the right version."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -8,7 +9,7 @@ import optax
 import pytest
 
 from verification.peers import __main__ as program
-from verification.peers import known
+from verification.peers import known, reproduction
 from verification.peers.crew import Here, Process
 from verification.peers.environments import OURS, Failure
 from verification.peers.environments import load as load_environments
@@ -170,9 +171,19 @@ def sgd():
 
 def test_a_reproduction_runs(sgd, capsys):
     text = sgd.reproduction("print(update['w'])")
-    assert len(text.splitlines()) == 8
+    assert len(text.splitlines()) == 5
     exec(text, {})
     assert capsys.readouterr().out == "[-0.0015 -0.0015 -0.0015]\n"
+
+
+def test_a_reproduction_of_torch_is_a_program(sgd):
+    text = reproduction.text("torch", replace(sgd.last, evaluation=True), sgd.texts, "")
+    compile(text, "reproduction", "exec")
+    lines = text.splitlines()
+    assert len(lines) == 5
+    assert lines[2].endswith("optimizer.train()")
+    assert lines[3].endswith("optimizer.step()")
+    assert lines[4] == "optimizer.eval(); print(parameters)"
 
 
 def test_a_process_that_has_ended_is_started_anew():

@@ -12,7 +12,7 @@ from rollfast.psgd.draws import FlatDraws, check_key, draw_flat_step, normalized
 from rollfast.psgd.fitting import damped
 from rollfast.psgd.flat import StepRule
 from rollfast.psgd.flat_options import DEFAULT_SEED, FlatFitting, FlatLimits
-from rollfast.psgd.momentum import average
+from rollfast.psgd.momentum import advance
 from rollfast.psgd.options import KeyOrSeed, Momentum, Precision, Timing
 from rollfast.psgd.pair import Decision, Pair, paired
 from rollfast.trees.flat import flat_dtype, flat_size, flatten, unflatten
@@ -155,15 +155,8 @@ class FlatMethod:
         if mu is not None:
             kept = structure.flatten_up_to(mu)
             of = self.options.momentum
-            ahead, momentum = average(wide, kept, of.b1, state.count, of.nesterov)
-            # All that follows reads the new momentum: who reads the old one still, when the new is
-            # to take its place, needs a copy of it.
-            old = [m.astype(new.dtype) for m, new in zip(kept, momentum, strict=True)]
-            momentum = jax.lax.optimization_barrier(guards.taken(sound, momentum, old))
-            ahead = ahead if of.nesterov else momentum
-            mu = structure.unflatten(
-                [new.astype(m.dtype) for m, new in zip(kept, momentum, strict=True)]
-            )
+            ahead, momentum, kept = advance(wide, kept, of, state.count, sound)
+            mu = structure.unflatten(kept)
         pair = paired(
             structure, wide if self.options.fitting.whiten_grad else momentum, Hvp, vector
         )

@@ -15,7 +15,7 @@ from rollfast.psgd.draws import check_key, normalized_key
 from rollfast.psgd.fitting import Rule
 from rollfast.psgd.geometry import Geometry
 from rollfast.psgd.layout import LeafLayout, buckets, layout_of, scanned_flags
-from rollfast.psgd.momentum import average
+from rollfast.psgd.momentum import advance
 from rollfast.psgd.options import (
     KeyOrSeed,
     Limits,
@@ -192,10 +192,8 @@ class Method:
         ahead, averaged, mu = wide, wide, state.mu
         if mu is not None:
             kept = structure.flatten_up_to(mu)
-            of = self.momentum
-            ahead, averaged = average(wide, kept, of.b1, state.count, of.nesterov)
-            new = [m.astype(old.dtype) for m, old in zip(averaged, kept, strict=True)]
-            mu = structure.unflatten(guards.taken(sound, new, kept))
+            ahead, averaged, kept = advance(wide, kept, self.momentum, state.count, sound)
+            mu = structure.unflatten(kept)
         fitted = wide if self.fitting.whiten_grad else averaged
         pair = paired(structure, fitted, Hvp, vector)
         before = _taken_down(structure, state)

@@ -1,10 +1,13 @@
 """The running mean of gradients that becomes an exponential average."""
 
+import jax
 import jax.numpy as jnp
 
+from rollfast import guards
+from rollfast.psgd.options import Momentum
 from rollfast.typing import Array, Number, scalar_dtype
 
-__all__ = ["average", "blended", "decay"]
+__all__ = ["advance", "blended", "decay"]
 
 
 def decay(b1: Number, count: Array) -> Array:
@@ -33,21 +36,26 @@ def blended(old: list[Array], new: list[Array], beta: Array) -> list[Array]:
     return blends
 
 
-def average(
-    gradients: list[Array], mu: list[Array], b1: Number, count: Array, nesterov: bool = False
-) -> tuple[list[Array], list[Array]]:
-    """Return (what to precondition, momentum), both in the dtype of the gradients.
+def advance(
+    gradients: list[Array], mu: list[Array], of: Momentum, count: Array, sound: Array | bool
+) -> tuple[list[Array], list[Array], list[Array]]:
+    """Return (what to precondition, momentum, momentum as it is kept).
 
-    With `nesterov` the first is the momentum that the same gradients would lead to in a next step.
+    The first is the momentum or, with `nesterov`, that to which the same gradients would lead in a
+    next step.
 
     Args:
-        gradients: g of every leaf.
-        mu: m of every leaf, before this step.
-        b1: Largest decay, in [0, 1).
+        gradients: g of every leaf, in the dtype of its sums.
+        mu: m of every leaf before this step, in the dtype in which it is kept.
+        of: Options.
         count: Steps taken before this one.
-        nesterov: Whether to look ahead.
+        sound: Whether the step is taken; if not, the momentum stays.
     """
-    momentum = blended(mu, gradients, decay(b1, count))
-    if not nesterov:
-        return momentum, momentum
-    return blended(momentum, gradients, decay(b1, count + 1)), momentum
+    new = blended(mu, gradients, decay(of.b1, count))
+    ahead = blended(new, gradients, decay(of.b1, count + 1)) if of.nesterov else new
+    # All that follows reads the new momentum: who reads the old one still, when the new is to take
+    # its place, needs a copy of it.
+    old = [m.astype(n.dtype) for m, n in zip(mu, new, strict=True)]
+    momentum = jax.lax.optimization_barrier(guards.taken(sound, new, old))
+    kept = [n.astype(m.dtype) for n, m in zip(momentum, mu, strict=True)]
+    return ahead if of.nesterov else momentum, momentum, kept
