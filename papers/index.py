@@ -143,9 +143,30 @@ def summary_block(summary: dict[str, Any]) -> str:
         _family("**all**", published.total(every), mutants, tried),
         "",
         provenance(summary),
+        *_reproduced(summary["reproductions"]),
         END,
     ]
     return "\n".join(lines)
+
+
+def _reproduced(entries: list[dict[str, Any]]) -> list[str]:
+    """Return the table of results that were measured again; nothing where there are none."""
+    if not entries:
+        return []
+    rows = []
+    for entry in entries:
+        met, limits = entry["met"]
+        said = f"{met}/{limits}" if entry["current"] else f"{met}/{limits}, of earlier sources"
+        rows.append(f"| {entry['title']} | {entry['source']} | {said} |")
+    return [
+        "",
+        "Results of papers, measured again. The report has the criteria, the curves, and what was",
+        "changed after a first run.",
+        "",
+        "| result | source | criteria met |",
+        "|---|---|--:|",
+        *rows,
+    ]
 
 
 def _family(

@@ -50,7 +50,16 @@ def summary_of(document: dict[str, Any], mutation: dict[str, Any] | None = None)
         name: {key: counts[key] for key in MUTANTS if key in counts}
         for name, counts in sorted(families.items())
     }
+    summary["reproductions"] = [_reproduced(one) for one in document["reproductions"]]
     return summary | {"names": {name: entries[name] for name in sorted(entries)}}
+
+
+def _reproduced(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what is published of a result that was measured again."""
+    met = sum(row["verdict"] == "PASS" for row in entry["rows"])
+    kept = {key: entry[key] for key in ("title", "source")}
+    # An entry has lost its verdict where the sources have changed since.
+    return kept | {"met": [met, len(entry["rows"])], "current": entry["passed"] is not None}
 
 
 def _entry(name: str, document: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ __all__ = ["key_option", "ours"]
 
 def key_option(row: Target) -> dict[str, int]:
     """Return the option with which our transformation draws the numbers that `ours` repeats."""
-    return {"key" if row.name.startswith("psgd.kron.") else "seed": SEED}
+    return {"key" if row.name.endswith("kron") else "seed": SEED}
 
 
 def ours(row: Target, options: Mapping[str, Any], parameters: Leaves) -> dict[str, Any]:
@@ -35,19 +35,19 @@ def ours(row: Target, options: Mapping[str, Any], parameters: Leaves) -> dict[st
     """
     if not row.seeded:
         raise ValueError(f"draws='ours' is given, but {row.name} draws nothing")
-    module = row.name.split(".")[1]
-    find = {"kron": _of_factors(Preconditioned), "affine": _of_factors(AffinePreconditioned)}
     with float64():
-        return find.get(module, _of_a_vector)(row, options, parameters)
+        if row.name.endswith("kron"):
+            return _of_factors(Preconditioned, options, parameters)
+        if row.name.endswith("affine"):
+            return _of_factors(AffinePreconditioned, options, parameters)
+        return _of_a_vector(row, options, parameters)
 
 
-def _of_factors(kind: type[Preconditioned]) -> Callable[..., dict[str, Any]]:
-    def found(row: Target, options: Mapping[str, Any], parameters: Leaves) -> dict[str, Any]:
-        del row
-        chosen = kind(parameters, **options)
-        return {"draws": _wide(chosen.build(lambda **given: given["draws"], False))}
-
-    return found
+def _of_factors(
+    kind: type[Preconditioned], options: Mapping[str, Any], parameters: Leaves
+) -> dict[str, Any]:
+    chosen = kind(parameters, **options)
+    return {"draws": _wide(chosen.build(lambda **given: given["draws"], False))}
 
 
 def _of_a_vector(row: Target, options: Mapping[str, Any], parameters: Leaves) -> dict[str, Any]:

@@ -112,6 +112,15 @@ TARGETS: dict[str, Target] = {
         passes_to=("prism.prism.prism",),
         evaluation="x",
     ),
+    "schedule_free_kron": Target(
+        name="schedule_free.methods.schedule_free_kron",
+        modules=(_KRON, "psgd.kron", *_SF_MODULES),
+        conventions=(*others.PSGD_WITHOUT_MOMENTUM, *schedule_free.WRAPPER),
+        options={"learning_rate": 0.05, "total_steps": 20, "weight_decay": 0.1, **_FITTED},
+        passes_to=("psgd.kron.scale_by_kron",),
+        evaluation="x",
+        seeded=True,
+    ),
     "scale_by_prism": Target(
         name="prism.prism.scale_by_prism",
         modules=_PRISM_MODULES,

@@ -2,9 +2,9 @@
 
 They take minutes, so that a run of the checks does not repeat them. `python -m verification
 reproduce` keeps its outcome in a file of its own, reproductions.json beside the folders of the
-reports, and every report that is written takes in what lies there. Each entry says when and with
-what it was measured, and by a digest of the package's sources a later report says so where they
-have changed since: its verdict is then NOT RUN.
+reports. It is committed, and every report that is written takes in what lies there. Each entry says
+when and with what it was measured, and by a digest of the package's sources a later report says so
+where they have changed since: its verdict is then NOT RUN.
 """
 
 import hashlib

@@ -81,6 +81,14 @@ def test_a_stranger_that_is_right_is_acquitted(transformation, against, options,
     assert verdict.verdict is Verdict.EQUAL, str(verdict)
 
 
+def test_drawn_numbers_are_repeated_inside_of_schedule_free():
+    row = target("schedule_free_kron")
+    options = _options("schedule_free_kron")
+    transformation = rollfast.schedule_free_kron(**options, **key_option(row))
+    verdict = verify(transformation, row.name, options, draws="ours", steps=8, **OURS)
+    assert verdict.verdict is Verdict.EQUAL, str(verdict)
+
+
 def test_drawn_numbers_are_repeated_or_nothing_is_said():
     row = target("dense_newton")
     options = {**_options("dense_newton"), "learning_rate": 0.05}

@@ -22,9 +22,17 @@ OPTIONS = {
     "prism": {"learning_rate": falling, "b1": 0.9, "gamma": 0.7, "adam_eps": 1e-6},
     "kron": {"learning_rate": falling, "weight_decay": 0.1},
     "xmat": {"learning_rate": falling, "weight_decay": 0.1, "grad_clip_max_amps": 0.1},
+    "schedule_free_kron": {
+        "learning_rate": 0.05,
+        "total_steps": 5,
+        "warmup_fraction": 0.4,
+        "decay_fraction": 0.4,
+        "weight_decay": 0.1,
+    },
 }
-# The directions of PRISM and Kron are within their limits here.
-IDLE = {"prism": {"no limit on the direction"}, "kron": {"no limit on the direction"}}
+# The directions of PRISM and Kron are within their limits here; Schedule-Free Kron has no power.
+IDLE = {name: {"no limit on the direction"} for name in ("prism", "kron", "schedule_free_kron")}
+IDLE["schedule_free_kron"] |= {"power index shift"}
 
 
 def _following(name, convention, options, steps):
@@ -63,7 +71,9 @@ def test_every_row_is_named_where_it_is_followed(name):
         assert (verdict.verdict, verdict.conventions) == (wanted, (convention.name,)), str(verdict)
 
 
-@pytest.mark.parametrize("name", ["scale_by_prism", "prism", "schedule_free", "kron", "xmat"])
+@pytest.mark.parametrize(
+    "name", ["scale_by_prism", "prism", "schedule_free", "kron", "xmat", "schedule_free_kron"]
+)
 def test_every_row_moves_what_is_compared(name):
     """A row that moves nothing would never be found."""
     options = OPTIONS[name]

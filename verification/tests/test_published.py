@@ -70,6 +70,15 @@ def repository(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.parametrize(("passed", "said"), [(False, "1/2"), (None, "1/2, of earlier sources")])
+def test_the_table_has_results_that_were_measured_again(document, passed, said):
+    rows = [{"verdict": "PASS"}, {"verdict": "FAIL"}]
+    assert "criteria met" not in index.summary_block(published.summary_of(document))
+    entry = {"title": "A valley", "source": "arXiv 1", "rows": rows, "passed": passed}
+    block = index.summary_block(published.summary_of(document | {"reproductions": [entry]}))
+    assert block.endswith(f"| A valley | arXiv 1 | {said} |\n{index.END}")
+
+
 def test_the_summary_has_the_largest_error_of_a_name_and_its_budget(summary):
     assert summary["names"][FIRST] == {
         "verdict": "FAIL",

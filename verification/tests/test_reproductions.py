@@ -11,7 +11,7 @@ import pytest
 from verification import __main__ as command_line
 from verification.document import compose
 from verification.report import plots, render_page, reproductions, violations, write_report
-from verification.reproductions import EXPERIMENTS, criteria, experiments
+from verification.reproductions import EXPERIMENTS, REPRODUCTIONS, criteria, experiments
 from verification.reproductions.hessian_fitting import (
     SIZE,
     Problem,
@@ -344,3 +344,10 @@ def test_the_command_writes_into_the_last_whole_report(entries, tmp_path, monkey
     assert document["seed"] == 11
     assert len(document["reproductions"]) == 3
     assert not (tmp_path / "partial").exists()
+
+
+def test_every_result_was_measured_and_is_kept():
+    kept = command_line._reproductions()
+    assert [entry["title"] for entry in kept] == [one.title for one in REPRODUCTIONS]
+    document = compose([], [], 0, "python -m verification run", kept)
+    assert violations(document) == []

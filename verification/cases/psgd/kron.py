@@ -151,6 +151,14 @@ CHECKS = (
         "all diagonal, global limit", MANY, memory_save_mode="all_diag", grad_clip_mode="global_rms"
     ),
     _scaled(
+        "vectors cut alike, nothing tracked",
+        MANY,
+        steps=12,
+        partition_large_dims=2,
+        memory_save_mode="all_diag",
+        track_lipschitz=False,
+    ),
+    _scaled(
         "axes merged", MANY, merge_small_dims=6, max_skew_triangular=4.0, grad_clip_max_amps=None
     ),
     _scaled(

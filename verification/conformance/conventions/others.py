@@ -2,7 +2,7 @@
 
 from verification.conformance.convention import Convention, Edit
 
-__all__ = ["PSGD", "PSGD_DIRECTION", "WSD"]
+__all__ = ["PSGD", "PSGD_DIRECTION", "PSGD_WITHOUT_MOMENTUM", "WSD"]
 
 _SCHEDULES, _MODULES = "schedules", ("psgd.step", "psgd.flat")
 
@@ -67,6 +67,8 @@ PSGD = (
         ),
     ),
 )
+
+PSGD_WITHOUT_MOMENTUM = tuple(one for one in PSGD if "momentum" not in one.name)
 
 WSD = (
     Convention(
