@@ -41,6 +41,11 @@ def _norms(rng: np.random.Generator) -> Iterator[Sample]:
     for index, arrays in enumerate(_lists(rng)):
         yield Sample(f"list {index}", (arrays,))
     yield Sample("zero", ([np.zeros((4, 3)), np.zeros(5)],))
+    # Long enough for one pass, with squares in range, below and above it.
+    ones = np.where(rng.random(2**17) < 0.5, -1.0, 1.0)
+    for scale in (3.0, 1e-160, 1e160):
+        yield Sample(f"long {scale:g}", ([scale * ones],))
+    yield Sample("long complex", ([(1 + 2j) * ones],))
 
 
 def _long(rng: np.random.Generator) -> Iterator[Sample]:

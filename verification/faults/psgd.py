@@ -46,8 +46,8 @@ PSGD = (
     Fault(
         "scale of the first layer alone",
         SCALE,
-        "return [_joined(_parts(bucket, leaves, layouts)) for bucket in groups]",
-        "return [_joined(_parts(bucket, leaves, layouts))[:1] for bucket in groups]",
+        "jax.lax.map(size, jnp.arange(len(bucket.numbers)))",
+        "jax.lax.map(size, jnp.zeros(len(bucket.numbers), jnp.int32))",
         f"{ROLLFAST}: scale at the start of a scanned leaf",
         module="psgd.preconditioner",
     ),
@@ -91,9 +91,23 @@ PSGD = (
     slip(
         SCALE,
         "scale of Q for that of P",
-        "power = 2 if rule.geometry.basis",
-        "power = 1 if rule.geometry.basis",
-        module="psgd.preconditioner",
+        '(2 if basis == "direct" else 1) / len(factors)',
+        "1 / len(factors)",
+        module="psgd.fitting",
+    ),
+    slip(
+        SCALE,
+        "one of two factors scaled before the fit",
+        "gradient * scale * scale), probe",
+        "gradient * scale), probe",
+        module="psgd.fitting",
+    ),
+    slip(
+        SCALE,
+        "inverse scaled like the factor",
+        "else probe / scale",
+        "else probe * scale",
+        module="psgd.fitting",
     ),
     slip(
         SCALE,
@@ -158,11 +172,16 @@ PSGD = (
     Fault(
         "1 / mean(g⁴)⁸",
         f"{FITTING}.whitening_scale",
-        "jnp.where(fourth > 0, fourth, 1) ** (-1 / 8)",
-        "1 / jnp.where(fourth > 0, fourth, 1) ** 8",
+        "unit ** (-0.5) * fourth ** (-1 / 8)",
+        "unit ** (-0.5) / fourth**8",
         "HeavyBall 55 and 58",
     ),
-    slip(f"{FITTING}.newton_scale", "root for fourth root", "mean**0.25", "mean**0.5"),
+    slip(
+        f"{FITTING}.newton_scale",
+        "root for fourth root",
+        "else jnp.sqrt(_root_of_all(vectors)) * scale",
+        "else _root_of_all(vectors) * scale",
+    ),
     slip(
         f"{FACTOR}.smoothness",
         "norm of the first term alone",

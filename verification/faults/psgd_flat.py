@@ -75,8 +75,8 @@ PSGD_FLAT = (
     slip(
         XMAT,
         "vectors left out of the scale",
-        "return second_moment_scale(vectors, gradients)",
-        "return second_moment_scale(None, gradients)",
+        "jnp.ones_like(size) if vectors is None else _root_of_all(vectors)",
+        "jnp.ones_like(size)",
         module="psgd.fitting",
     ),
     slip(

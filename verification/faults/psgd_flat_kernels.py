@@ -234,7 +234,12 @@ SHARED = (
         'if rule.normalizer == "1st":',
         'if rule.normalizer == "":',
     ),
-    slip("psgd.fitting.second_moment_scale", "squared", "known, ratio**0.25", "known, ratio**0.5"),
+    slip(
+        "psgd.fitting.second_moment_scale",
+        "squared",
+        "jnp.sqrt(jnp.where(known, one, 1)) / jnp.sqrt(jnp.where(known, size, 1))",
+        "jnp.where(known, one, 1) / jnp.where(known, size, 1)",
+    ),
     slip(
         "psgd.plan.matrix_view",
         "split after the first axis alone",

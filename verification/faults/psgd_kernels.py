@@ -49,8 +49,15 @@ LINALG = (
     slip(
         f"{ROTATIONS}.rotate_second_order",
         "transposed without conjugate",
-        "skew = matrix.conj().T - matrix",
+        "skew = adjoint(matrix) - matrix",
         "skew = matrix.T - matrix",
+    ),
+    slip(
+        f"{ROTATIONS}.rotate_second_order",
+        "columns of a wide matrix turned without conjugate",
+        "[panel.conj().T for panel in panels]",
+        "[panel.T for panel in panels]",
+        module="linalg.hermitian",
     ),
     slip(
         f"{ROTATIONS}.rotate_third_order",

@@ -40,6 +40,12 @@ SUPPORT = (
         "jnp.max(sum(group)) for group",
     ),
     slip(
+        "guards.global_norm",
+        "squares that underflow",
+        "jnp.isfinite(square) & (square > least)",
+        "jnp.isfinite(square)",
+    ),
+    slip(
         "guards.spike_scale",
         "clipping and skipping exchanged",
         "if permissive else 0.0",

@@ -13,6 +13,8 @@ __all__ = ["CHECKS"]
 
 NAME = "linalg.procrustes"
 PROBES = 4
+# More columns than are turned over at once, and not a multiple of them.
+WIDE = 70
 # A small angle is reached, a larger one only approached, and over 90° the second order is positive.
 ANGLES = (0.3, 0.01, 1.0, 2.5)
 
@@ -29,6 +31,8 @@ def _rotated(
                 label = f"{size}x{size} cond {condition:g} angle {angle} {scale:.0e}"
                 probes = gaussian(rng, (PROBES, size), is_complex)
                 yield f"{label} complex {is_complex}", q, probes, max_step * (1, 0.3)[index % 2]
+    q = rotation(rng, WIDE, 0.3, True) @ positive_definite(rng, WIDE, 3.0, True)
+    yield "wide complex angle 0.3", q, gaussian(rng, (PROBES, WIDE), True), max_step
     yield "1x1 complex", np.asarray([[0.6 + 0.2j]]), np.asarray([[1.0 + 1j]]), max_step
     yield "1x1 real", np.asarray([[0.6]]), np.asarray([[1.0]]), max_step
     q = positive_definite(rng, 6, 30.0, False)

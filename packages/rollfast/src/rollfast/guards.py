@@ -29,6 +29,9 @@ __all__ = [
     "without_guard",
 ]
 
+# Entries from which on a branch costs less than a second pass over them (two cores).
+_LARGE = 2**17
+
 MaxAmplitudes = Number | Sequence[Number] | None
 
 
@@ -134,6 +137,31 @@ def global_norm(gradients: Sequence[Array], axis_name: str | None = None) -> Arr
         A scalar, in float32 at least; not finite if an entry is not, or if the norm itself lies
         beyond the largest number.
     """
+    if axis_name is None and len(gradients) == 1 and gradients[0].size >= _LARGE:
+        return jax.lax.platform_dependent(
+            gradients[0],
+            cpu=_norm_in_one_pass,
+            # A GPU would have to wait for the host to choose a branch.
+            default=lambda gradient: _norm_in_two_passes([gradient]),
+        )
+    return _norm_in_two_passes(gradients, axis_name)
+
+
+def _norm_in_one_pass(gradient: Array) -> Array:
+    """Return the norm from squares as they are; in two passes if they are out of range."""
+    wide = gradient.astype(accumulator_dtype(gradient.dtype))
+    square = jnp.real(jnp.vdot(wide, wide))
+    limits = jnp.finfo(square.dtype)
+    # What underflows is then less than the sum's own rounding.
+    least = gradient.size * limits.smallest_normal / limits.eps
+    return jax.lax.cond(
+        jnp.isfinite(square) & (square > least),
+        lambda: jnp.zeros([]) + jnp.sqrt(square),
+        lambda: _norm_in_two_passes([gradient]),
+    )
+
+
+def _norm_in_two_passes(gradients: Sequence[Array], axis_name: str | None = None) -> Array:
     largest = largest_modulus(gradients, axis_name)
     unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     groups = [[jnp.square(m / unit) for m in group] for group in _moduli_by_shape(gradients)]

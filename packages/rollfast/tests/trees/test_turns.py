@@ -38,27 +38,41 @@ def test_an_entry_is_that_of_its_place_whatever_came_before(first):
         np.testing.assert_array_equal(result, wanted)
 
 
-@pytest.mark.parametrize("layers", [(5,), (1, 1, 1), (2, 1, 3)], ids=str)
-def test_an_entry_is_chosen_of_all_stacks_in_order(layers):
+@pytest.mark.parametrize(
+    ("layers", "width"),
+    [
+        ((5,), 1),
+        ((1, 1, 1), 1),
+        ((2, 1, 3), 1),
+        ((6,), 3),
+        ((2, 4), 2),
+        ((2, 1, 3), 2),
+        ((1,) * 6, 3),
+    ],
+    ids=str,
+)
+def test_a_turn_is_chosen_of_all_stacks_in_order(layers, width):
     parts = [normal(33 + number, layer, 2, 3) for number, layer in enumerate(layers)]
-    pick = jax.jit(chosen)
-    for index, wanted in enumerate(np.concatenate(parts)):
-        np.testing.assert_array_equal(pick(parts, jnp.asarray(index)), wanted)
+    pick = jax.jit(chosen, static_argnames="width")
+    turns = np.concatenate(parts).reshape(-1, width, 2, 3)
+    for turn, wanted in enumerate(turns):
+        np.testing.assert_array_equal(pick(parts, jnp.asarray(turn), width=width), wanted)
 
 
-def test_every_entry_is_replaced_and_nothing_else_is_made():
-    stacks = {"a": normal(40, 5, 64, 64), "b": normal(41, 5)}
+@pytest.mark.parametrize("width", [1, 2])
+def test_every_entry_is_replaced_and_nothing_else_is_made(width):
+    stacks = {"a": normal(40, 12, 64, 64), "b": normal(41, 12)}
 
-    def double(entry, index):
-        return {"a": 2 * entry["a"] @ entry["a"], "b": entry["b"] + index}
+    def double(entries, turn):
+        return {"a": 2 * entries["a"] @ entries["a"], "b": entries["b"] + turn}
 
-    step = jax.jit(lambda stacks: map_in_place(double, stacks), donate_argnums=0)
+    step = jax.jit(lambda stacks: map_in_place(double, stacks, width), donate_argnums=0)
     compiled = step.lower(stacks).compile()
-    wanted = {"a": 2 * stacks["a"] @ stacks["a"], "b": stacks["b"] + jnp.arange(5)}
+    wanted = {"a": 2 * stacks["a"] @ stacks["a"], "b": stacks["b"] + jnp.arange(12) // width}
     entry = 64 * 64 * 4
     temporary = compiled.memory_analysis().temp_size_in_bytes
     results = compiled(stacks)
     np.testing.assert_allclose(results["a"], wanted["a"], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(results["b"], wanted["b"])
     # Entries that are read and written, fewer than there are in the stack.
-    assert temporary < 5 * entry
+    assert temporary < 4 * width * entry

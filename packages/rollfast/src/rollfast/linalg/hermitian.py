@@ -1,17 +1,44 @@
 """Products that are known to be Hermitian, of which a quarter need not be multiplied."""
 
+import jax
 import jax.numpy as jnp
 
 from rollfast.typing import Array
 
-__all__ = ["hermitian_flops", "hermitian_product"]
+__all__ = ["adjoint", "hermitian_flops", "hermitian_product"]
 
 # Below this side what is saved is lost to the smaller products and their joining (two cores, CPU).
 _LEAST_SIDE = 256
 
+# Columns that the CPU reads together. One after the other, each from as many lines of memory as
+# there are rows, 512 of them took 0.9 ms, and half of it in parts of this width.
+_PANEL = 64
+
 
 def _is_split(side: int) -> bool:
     return side >= _LEAST_SIDE and side % 2 == 0
+
+
+def adjoint(matrix: Array) -> Array:
+    """Return Aᴴ, in memory of its own where that is faster than to read A across.
+
+    Args:
+        matrix: A, (m, n).
+
+    Returns:
+        (n, m).
+    """
+    columns = matrix.shape[1]
+    if columns <= _PANEL:
+        return matrix.conj().T
+
+    def by_panels(matrix: Array) -> Array:
+        starts = range(0, columns, _PANEL)
+        # Else the parts and what becomes of them would be one loop again.
+        panels = [jax.lax.optimization_barrier(matrix[:, at : at + _PANEL]) for at in starts]
+        return jnp.concatenate([panel.conj().T for panel in panels])
+
+    return jax.lax.platform_dependent(matrix, cpu=by_panels, default=lambda a: a.conj().T)
 
 
 def hermitian_product(left: Array, right: Array) -> Array:
@@ -30,7 +57,7 @@ def hermitian_product(left: Array, right: Array) -> Array:
     half = side // 2
     upper = left[:half] @ right
     corner = left[half:] @ right[:, half:]
-    lower = jnp.concatenate([upper[:, half:].conj().T, corner], axis=1)
+    lower = jnp.concatenate([adjoint(upper[:, half:]), corner], axis=1)
     return jnp.concatenate([upper, lower])
 
 

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from rollfast.linalg.hermitian import adjoint
 from rollfast.linalg.norm_bounds import skew_norm_bound
 from rollfast.typing import Array
 
@@ -68,7 +69,7 @@ def rotate_third_order(matrix: Array, probes: Array, max_step: float = 1 / 3) ->
 
 
 def _generator(matrix: Array, probes: Array) -> Array:
-    skew = matrix.conj().T - matrix
+    skew = adjoint(matrix) - matrix
     return skew / (skew_norm_bound(skew, probes) + jnp.finfo(matrix.dtype).smallest_normal)
 
 

@@ -1,7 +1,7 @@
 """Fitting the Kronecker factors of one tensor to a pair of probe and gradient."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -15,7 +15,9 @@ from rollfast.typing import Array, DTypeLike, Number
 
 __all__ = [
     "MOMENTS",
+    "Moment",
     "Rule",
+    "Sizes",
     "SliceDraws",
     "damped",
     "newton_scale",
@@ -43,6 +45,7 @@ class Rule(NamedTuple):
         axis_name: Mapped axis over which Gram matrices are averaged, or None.
         normalizer: What the step is divided by: the smoothness of the criterion (`2nd`), or the
             size of the gradient (`1st`).
+        scale: What Q is multiplied by first.
     """
 
     geometry: Geometry
@@ -54,6 +57,7 @@ class Rule(NamedTuple):
     least_iterations: int = 5
     axis_name: str | None = None
     normalizer: str = "2nd"
+    scale: Number = 1.0
 
     def in_dtype(self, dtype: DTypeLike) -> "Rule":
         """Return the rule with its numbers in a dtype, so that none of them raises another."""
@@ -62,6 +66,7 @@ class Rule(NamedTuple):
             learning_rate=jnp.asarray(self.learning_rate, dtype),
             beta=jnp.asarray(self.beta, dtype),
             damping=damping,
+            scale=jnp.asarray(self.scale, dtype),
         )
 
 
@@ -215,12 +220,10 @@ def update_factors(
     """
     basis = rule.geometry.basis
     always_balanced = basis == "factor"
+    share = rule.scale ** ((2 if basis == "direct" else 1) / len(factors))
     if always_balanced:
-        factors, normals = kronecker.balance(factors), None
-    if rule.damping is not None and draws.noise is not None:
-        gradient = damped(gradient, draws.noise, rule.damping)
-    if not rule.newton:
-        probe = draws.noise if basis == "whitened" else None
+        factors, normals, share = [q * share for q in kronecker.balance(factors)], None, 1.0
+    gradient, probe = _fitted_to(gradient, probe, draws.noise, rule)
     pairs = terms(factors, gradient, probe, basis, normals)
     if rule.axis_name is not None:
         pairs = jax.lax.pmean(pairs, rule.axis_name)
@@ -241,7 +244,7 @@ def update_factors(
             new = rule.geometry.matrix(factors[axis], error, step, auxiliary)
         # A Gram matrix that overflows says nothing of where to go.
         sound = jnp.isfinite(estimate)
-        moved.append(jnp.where(sound, new, factors[axis]))
+        moved.append(jnp.where(sound, new, factors[axis]) * share)
         tracked.append(jnp.where(sound, estimate, estimates[axis]))
     if not always_balanced:
         balances = draws.balance < BALANCE_PROBABILITY
@@ -250,37 +253,67 @@ def update_factors(
     return moved, tracked
 
 
-def whitening_scale(
-    gradients: Sequence[Array], damping: Number | None, is_stacked: bool = False
-) -> Array:
+def _fitted_to(
+    gradient: Array, probe: Array | None, noise: Array | None, rule: Rule
+) -> tuple[Array, Array | None]:
+    """Return (g, v) that say of factors yet to be scaled what these say of scaled ones.
+
+    A rule makes of a multiple of Q the same multiple, so that all but g and v can wait.
+    """
+    basis, scale = rule.geometry.basis, rule.scale
+    if rule.damping is not None and noise is not None:
+        gradient = damped(gradient, noise, rule.damping)
+    if not rule.newton:
+        probe = noise if basis == "whitened" else None
+    if basis == "whitened":
+        return gradient * scale, None if probe is None else probe / scale
+    # One by one: the square could underflow.
+    return (gradient if basis == "factor" else gradient * scale * scale), probe
+
+
+class Sizes(NamedTuple):
+    """How large tensors are.
+
+    Attributes:
+        roots: (mean |x|ᵖ)^(1/p) of each, (T,).
+        counts: The number of entries of each.
+    """
+
+    roots: Array
+    counts: Sequence[int]
+
+    @staticmethod
+    def root(tensor: Array, power: int) -> Array:
+        """Return (mean |x|ᵖ)^(1/p), where no power overflows; zero of zeros."""
+        modulus = jnp.abs(tensor)
+        unit = jnp.max(modulus)
+        unit = jnp.where(unit > 0, unit, 1)
+        return unit * jnp.mean((modulus / unit) ** power) ** (1 / power)
+
+    @classmethod
+    def of(cls, tensors: Sequence[Array], power: int) -> "Sizes":
+        """Measure tensors of any shapes."""
+        roots = jnp.stack([cls.root(tensor, power) for tensor in tensors])
+        return cls(roots, [math.prod(tensor.shape) for tensor in tensors])
+
+
+def whitening_scale(gradients: Sequence[Array], damping: Number | None) -> Array:
     """Return s = (max mean|g|⁴ + λ⁴)^(-1/8), the scale of Q at the start.
 
     Args:
         gradients: The tensors of which the largest mean counts, any shapes.
         damping: λ; None for 0.
-        is_stacked: Whether each of them is a stack of tensors that count by themselves.
 
     Returns:
         A real scalar; computed so that no fourth power overflows. One if all is zero.
 
     Source: psgd_torch a8616f1, `KronWhiten.step`.
     """
-    floor = 0.0 if damping is None else damping
-    unit = jnp.maximum(_largest(gradients), floor)
-    unit = jnp.where(unit > 0, unit, 1)
-    means = []
-    for gradient in gradients:
-        axes = tuple(range(1 if is_stacked else 0, gradient.ndim))
-        means.append(jnp.max(jnp.mean((jnp.abs(gradient) / unit) ** 4, axes)))
-    fourth = jnp.max(jnp.stack(means)) + (floor / unit) ** 4
-    return jnp.where(fourth > 0, unit ** (-0.5) * jnp.where(fourth > 0, fourth, 1) ** (-1 / 8), 1)
+    return MOMENTS["4th"].of_tensors(None, gradients, damping)
 
 
 def newton_scale(
-    vectors: Sequence[Array],
-    products: Sequence[Array],
-    damping: Number | None,
-    is_stacked: bool = False,
+    vectors: Sequence[Array], products: Sequence[Array], damping: Number | None
 ) -> Array:
     """Return s = (mean|v|²)^(1/4) (max mean|h|⁴ + λ⁴)^(-1/8), the scale of Q at the start.
 
@@ -288,15 +321,13 @@ def newton_scale(
         vectors: v, tensors of any shapes; the mean is over all their entries.
         products: h = H v, of the same shapes; the largest mean counts.
         damping: λ; None for 0.
-        is_stacked: Whether each of them is a stack of tensors that count by themselves.
 
     Returns:
         A real scalar.
 
     Source: psgd_torch a8616f1, `KronNewton.step`.
     """
-    mean, unit = _mean_square(vectors)
-    return jnp.sqrt(unit) * mean**0.25 * whitening_scale(products, damping, is_stacked)
+    return MOMENTS["4th"].of_tensors(vectors, products, damping)
 
 
 def second_moment_scale(vectors: Sequence[Array] | None, gradients: Sequence[Array]) -> Array:
@@ -312,48 +343,53 @@ def second_moment_scale(vectors: Sequence[Array] | None, gradients: Sequence[Arr
 
     Source: psgd_torch a8616f1, misc/psgd_updates.pdf; psgd_jax 0.1.5.
     """
-    size, size_unit = _mean_square(gradients)
-    if vectors is None:
-        one, one_unit = jnp.ones_like(size), jnp.ones_like(size_unit)
-    else:
-        one, one_unit = _mean_square(vectors)
+    return MOMENTS["2nd"].of_tensors(vectors, gradients, None)
+
+
+class Moment(NamedTuple):
+    """A moment of the first gradients that the scale of Q at the start is made of.
+
+    Attributes:
+        power: p of the sizes of gradients; that of vectors is 2.
+        scale: From the sizes of v or None, those of g and λ or None to the scale.
+    """
+
+    power: int
+    scale: Callable[[Sizes | None, Sizes, Number | None], Array]
+
+    def of_tensors(
+        self, vectors: Sequence[Array] | None, gradients: Sequence[Array], damping: Number | None
+    ) -> Array:
+        """Return the scale for a pair, each of its tensors counting by itself."""
+        known = None if vectors is None else Sizes.of(vectors, 2)
+        return self.scale(known, Sizes.of(gradients, self.power), damping)
+
+
+def _of_fourth_moment(vectors: Sizes | None, gradients: Sizes, damping: Number | None) -> Array:
+    floor = 0.0 if damping is None else damping
+    largest = jnp.max(gradients.roots)
+    unit = jnp.maximum(largest, floor)
+    known = unit > 0
+    unit = jnp.where(known, unit, 1)
+    fourth = jnp.where(known, (largest / unit) ** 4 + (floor / unit) ** 4, 1)
+    scale = unit ** (-0.5) * fourth ** (-1 / 8)
+    return scale if vectors is None else jnp.sqrt(_root_of_all(vectors)) * scale
+
+
+def _of_second_moment(vectors: Sizes | None, gradients: Sizes, damping: Number | None) -> Array:
+    del damping
+    size = _root_of_all(gradients)
+    one = jnp.ones_like(size) if vectors is None else _root_of_all(vectors)
     known = (size > 0) & (one > 0)
-    ratio = jnp.where(known, one, 1) / jnp.where(known, size, 1)
-    return jnp.where(known, ratio**0.25 * jnp.sqrt(one_unit) / jnp.sqrt(size_unit), 1)
+    return jnp.sqrt(jnp.where(known, one, 1)) / jnp.sqrt(jnp.where(known, size, 1))
 
 
-def _fourth_moment_scale(
-    vectors: Sequence[Array] | None,
-    gradients: Sequence[Array],
-    damping: Number | None,
-    is_stacked: bool = False,
-) -> Array:
-    if vectors is None:
-        return whitening_scale(gradients, damping, is_stacked)
-    return newton_scale(vectors, gradients, damping, is_stacked)
+MOMENTS = {"4th": Moment(4, _of_fourth_moment), "2nd": Moment(2, _of_second_moment)}
 
 
-def _second_moment_scale(
-    vectors: Sequence[Array] | None,
-    gradients: Sequence[Array],
-    damping: Number | None,
-    is_stacked: bool = False,
-) -> Array:
-    del damping, is_stacked
-    return second_moment_scale(vectors, gradients)
-
-
-# Of which moment of the first gradients the scale of Q at the start is made.
-MOMENTS = {"4th": _fourth_moment_scale, "2nd": _second_moment_scale}
-
-
-def _mean_square(tensors: Sequence[Array]) -> tuple[Array, Array]:
-    """Return the mean of all squares, over that of a unit, and the unit."""
-    unit = _largest(tensors)
+def _root_of_all(tensors: Sizes) -> Array:
+    """Return (mean |x|²)^(1/2) over all entries, from those of each tensor."""
+    unit = jnp.max(tensors.roots)
     unit = jnp.where(unit > 0, unit, 1)
-    parts = [jnp.sum((jnp.abs(tensor) / unit) ** 2) for tensor in tensors]
-    return jnp.sum(jnp.stack(parts)) / sum(math.prod(tensor.shape) for tensor in tensors), unit
-
-
-def _largest(tensors: Sequence[Array]) -> Array:
-    return jnp.max(jnp.stack([jnp.max(jnp.abs(tensor)) for tensor in tensors]))
+    weights = jnp.asarray(tensors.counts, tensors.roots.dtype) / sum(tensors.counts)
+    return unit * jnp.sqrt(jnp.sum(weights * (tensors.roots / unit) ** 2))

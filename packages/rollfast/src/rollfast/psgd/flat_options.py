@@ -51,9 +51,8 @@ class FlatFitting:
 
     def starting_scale(self, pair: Pair) -> Array:
         """Return the scale of Q that suits a first pair."""
-        return MOMENTS[self.moment](pair.probes, pair.gradients, self.damping).astype(
-            scalar_dtype()
-        )
+        moment = MOMENTS[self.moment]
+        return moment.of_tensors(pair.probes, pair.gradients, self.damping).astype(scalar_dtype())
 
 
 @dataclass(frozen=True)

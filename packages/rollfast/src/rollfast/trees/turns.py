@@ -3,6 +3,7 @@
 On a CPU memory that is new to a step has to be made ready first, page by page.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -91,47 +92,65 @@ def _entries(stacks: PyTree, place: Array | int) -> PyTree:
     )
 
 
-def chosen(parts: Sequence[Array], index: Array) -> Array:
-    """Return an entry of stacks that follow each other, without a copy of them all.
+def chosen(parts: Sequence[Array], turn: Array, width: int = 1) -> Array:
+    """Return the entries of one turn of stacks that follow each other, without a copy of all.
 
     Args:
         parts: (nᵢ, …).
-        index: Number of the entry, counted over all of them.
+        turn: Which turn; the entries before it are those of the turns before.
+        width: Entries of a turn, a divisor of the number of all.
 
     Returns:
-        (…).
+        (width, …).
     """
-    if len(parts) == 1:
-        return jax.lax.dynamic_index_in_dim(parts[0], index, keepdims=False)
-    owners = [owner for owner, part in enumerate(parts) for _ in range(part.shape[0])]
-    places = [place for part in parts for place in range(part.shape[0])]
-    place = jnp.asarray(places, jnp.int32)[index]
+    if any(part.shape[0] % width for part in parts):
+        rows = [part[row : row + 1] for part in parts for row in range(part.shape[0])]
+        together = [rows[first : first + width] for first in range(0, len(rows), width)]
+        return jax.lax.switch(turn, [functools.partial(jnp.concatenate, each) for each in together])
+    # Every turn lies within one stack.
+    begins = [
+        (owner, begin)
+        for owner, part in enumerate(parts)
+        for begin in range(0, part.shape[0], width)
+    ]
+    owners, places = jnp.asarray(begins, jnp.int32)[turn]
 
     def of(part: Array) -> Callable[[], Array]:
-        return lambda: jax.lax.dynamic_index_in_dim(part, place, keepdims=False)
+        return lambda: jax.lax.dynamic_slice_in_dim(part, places, width)
 
-    return jax.lax.switch(jnp.asarray(owners, jnp.int32)[index], [of(part) for part in parts])
+    if len(parts) == 1:
+        return of(parts[0])()
+    return jax.lax.switch(owners, [of(part) for part in parts])
 
 
-def map_in_place(function: Callable[[PyTree, Array], PyTree], stacks: PyTree) -> PyTree:
-    """Replace every entry of some stacks by what a function makes of it, one after another.
+def map_in_place(
+    function: Callable[[PyTree, Array], PyTree], stacks: PyTree, width: int = 1
+) -> PyTree:
+    """Replace every entry of some stacks by what a function makes of it, a few after another.
 
-    Nothing but an entry is copied where nobody else needs the stacks; `jax.lax.map` fills others.
+    Nothing but a few entries is copied where nobody else needs the stacks; `jax.lax.map` fills
+    others.
 
     Args:
-        function: From the entries at a place, and the place, to entries of the same shapes.
+        function: From the entries of a turn (width, …) and its number to entries of the same
+            shapes.
         stacks: Any tree of arrays (n, …).
+        width: How many are replaced at once, a divisor of n.
 
     Returns:
         A tree like `stacks`.
     """
 
-    def replace(index: Array, carried: PyTree) -> PyTree:
-        entries = _entries(carried, index)
+    def replace(turn: Array, carried: PyTree) -> PyTree:
+        first = turn * width
+        entries = jax.tree.map(
+            lambda stack: jax.lax.dynamic_slice_in_dim(stack, first, width), carried
+        )
         return jax.tree.map(
-            lambda stack, new: jax.lax.dynamic_update_index_in_dim(stack, new, index, 0),
+            lambda stack, new: jax.lax.dynamic_update_slice_in_dim(stack, new, first, 0),
             carried,
-            function(entries, index),
+            function(entries, turn),
         )
 
-    return jax.lax.fori_loop(0, jax.tree.leaves(stacks)[0].shape[0], replace, stacks)
+    turns = jax.tree.leaves(stacks)[0].shape[0] // width
+    return jax.lax.fori_loop(0, turns, replace, stacks)
