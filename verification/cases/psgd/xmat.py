@@ -241,6 +241,7 @@ CHECKS = (
     trajectory(
         XMAT,
         "spikes skipped",
+        budget=8.0,
         b1=0.9,
         raw_global_grad_clip=20.0,
         permissive_spike_protection=False,
