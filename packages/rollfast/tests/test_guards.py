@@ -63,9 +63,10 @@ def test_norm_of_what_is_not_finite(bad):
     assert not np.isfinite(guards.global_norm([imaginary]))
 
 
-def test_norm_over_a_mapped_axis():
-    """Shards of one gradient have its norm together, on each of them."""
-    whole = normal(6, 4, 3)
+@pytest.mark.parametrize("shape", [(4, 3), (2, 2**17)], ids=str)
+def test_norm_over_a_mapped_axis(shape):
+    """Shards of one gradient have its norm together, on each of them, however long they are."""
+    whole = normal(6, *shape)
     norms = jax.vmap(lambda shard: guards.global_norm([shard], "shards"), axis_name="shards")(whole)
     np.testing.assert_allclose(norms, np.linalg.norm(whole), rtol=1e-6)
 
