@@ -46,8 +46,8 @@ PSGD = (
     Fault(
         "scale of the first layer alone",
         SCALE,
-        "jax.lax.map(size, jnp.arange(len(bucket.numbers)))",
-        "jax.lax.map(size, jnp.zeros(len(bucket.numbers), jnp.int32))",
+        "jax.vmap(Sizes.root, (0, None))(chosen(parts, turn, width), power)",
+        "jnp.repeat(Sizes.root(chosen(parts, turn, width)[0], power), width)",
         f"{ROLLFAST}: scale at the start of a scanned leaf",
         module="psgd.preconditioner",
     ),

@@ -207,7 +207,7 @@ SHARED = (
     slip(
         "guards.clip_by_global_norm",
         "short updates lengthened",
-        "factor = jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))",
+        "factor = 1 / jnp.maximum(norm / max_norm, 1)",
         "factor = max_norm / jnp.where(norm > 0, norm, 1)",
     ),
     slip(

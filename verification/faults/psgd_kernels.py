@@ -99,6 +99,33 @@ LINALG = (
     ),
     slip(SOLVE, "conjugate missing", "conjugate_a=True", "conjugate_a=False"),
     slip(SOLVE, "inverse for inverse adjoint", "transpose_a=True", "transpose_a=False"),
+    slip(
+        SOLVE,
+        "second half solved as if it stood alone",
+        "rest = rest - along(factor[:half, half:].conj().T, first, axis)",
+        "rest = 1 * rest",
+    ),
+    slip(
+        f"{GEOMETRY}.eq_matrix",
+        "block above the diagonal from half of its sum",
+        "across = left[:half] @ right[:, half:]",
+        "across = left[:half, :half] @ right[:half, half:]",
+        module="linalg.upper",
+    ),
+    slip(
+        "psgd.fitting.terms",
+        "block above the diagonal left out",
+        "_along(factor[:half, :half], first, axis) + along(factor[:half, half:], last, axis)",
+        "_along(factor[:half, :half], first, axis)",
+        module="linalg.upper",
+    ),
+    slip(
+        f"{GEOMETRY}.quad_matrix",
+        "addend of a corner from above",
+        "addend[rows, columns] + product",
+        "addend[: product.shape[0], columns] + product",
+        module="linalg.hermitian",
+    ),
     Fault("five iterations", f"{POSITIVE}.hermitian_polar_factor", *FIVE_ITERATIONS),
     slip(
         f"{POSITIVE}.hermitian_polar_factor",
@@ -119,7 +146,7 @@ RULES = (
     Fault(
         "triu(Q E) for triu(E) Q",
         f"{GEOMETRY}.eq_matrix",
-        "return q - step * (jnp.triu(gradient) @ q)",
+        "return q - step * upper_product(jnp.triu(gradient), q)",
         "return q - step * jnp.triu(q @ gradient)",
         "HeavyBall from 7ed9762 to 318cf5f (3.0.0): right where Q = I",
     ),
@@ -155,8 +182,8 @@ RULES = (
     slip(
         f"{GEOMETRY}.quad_matrix",
         "whole step on each side",
-        "return _quadratic(q, step / 2 * gradient)",
-        "return _quadratic(q, step * gradient)",
+        "return _quadratic(q, -step / 2 * gradient)",
+        "return _quadratic(q, -step * gradient)",
     ),
     Fault(
         "one plain step and its modulus",
@@ -168,8 +195,8 @@ RULES = (
     slip(
         f"{GEOMETRY}.quad4p_matrix",
         "half of the step on each side",
-        "return _quadratic(q, step * gradient)",
-        "return _quadratic(q, step / 2 * gradient)",
+        "return _quadratic(q, -step * gradient)",
+        "return _quadratic(q, -step / 2 * gradient)",
     ),
     slip(
         f"{GEOMETRY}.quad4p_vector",
@@ -201,7 +228,7 @@ RULES = (
         "symmetric part of Q exp(-μE)",
         f"{GEOMETRY}.exp_matrix",
         "return _congruence(q, exponential(-step / 2 * gradient))",
-        "return _hermitian(q @ exponential(-step * gradient))",
+        "return hermitian_part(q @ exponential(-step * gradient))",
         f"{ROLLFAST}: neither a geodesic nor a congruence, and not positive",
     ),
     slip(
@@ -214,7 +241,7 @@ RULES = (
         "symmetric part of the expansion",
         f"{GEOMETRY}.taylor2_matrix",
         "return _congruence(q, identity - half + half @ half / 2)",
-        "return _hermitian(q @ (identity - 2 * half + 2 * half @ half))",
+        "return hermitian_part(q @ (identity - 2 * half + 2 * half @ half))",
         f"{ROLLFAST}: loses what is positive",
     ),
     slip(
@@ -227,7 +254,7 @@ RULES = (
         "first order, nothing hyperbolic",
         f"{GEOMETRY}.hyper_matrix",
         "return _congruence(q, cayley(step / 4 * gradient))",
-        "return _hermitian(q - step * (q @ gradient))",
+        "return hermitian_part(q - step * (q @ gradient))",
         f"{ROLLFAST}: QEQ made symmetric",
     ),
     slip(

@@ -30,14 +30,14 @@ SUPPORT = (
     slip(
         "guards.clip_by_global_rms",
         "only growth is limited",
-        "factor = jnp.minimum(1, max_rms",
-        "factor = jnp.maximum(1, max_rms",
+        "factor = 1 / jnp.maximum(rms / max_rms, 1)",
+        "factor = jnp.maximum(1, max_rms / jnp.where(rms > 0, rms, 1))",
     ),
     slip(
         "guards.global_norm",
         "squares not summed over entries",
-        "jnp.sum(sum(group)) for group",
-        "jnp.max(sum(group)) for group",
+        "jnp.sum(_combined(group, jnp.add)) for group",
+        "jnp.max(_combined(group, jnp.add)) for group",
     ),
     slip(
         "guards.global_norm",

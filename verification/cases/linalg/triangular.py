@@ -17,6 +17,9 @@ LAYOUTS = (
     ((7,), (True,)),
     ((5,), (False,)),
     ((1, 2), (True, True)),
+    # Sides from 256 on, which are solved in halves, of many columns and of few.
+    ((261, 300), (True, False)),
+    ((3, 260), (False, True)),
 )
 
 

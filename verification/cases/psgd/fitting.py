@@ -25,6 +25,8 @@ LAYOUTS = (
     ((5,), (False,)),
     ((1,), (False,)),
 )
+# Sides from 512 on, of which the lower half of a triangular factor is not multiplied.
+LARGE = ((513, 2), (True, False))
 BASES = ("normal", "direct", "factor", "whitened")
 # Every basis, and every way in which the rest of a step depends on the row.
 NEWTON_MODES = ("Q0.5EQ1.5", "EQ", "QEP", "QUAD4P")
@@ -82,7 +84,8 @@ def _amplified(factors: list[np.ndarray], gradient: np.ndarray, basis: str) -> f
 
 def _all_terms(rng: np.random.Generator) -> Iterator[Sample]:
     for basis in BASES:
-        for layout in LAYOUTS:
+        layouts = (*LAYOUTS, LARGE) if basis == "whitened" else LAYOUTS
+        for layout in layouts:
             for is_complex in (False, True):
                 for index, condition in enumerate((5.0, 100.0)):
                     factors = _factors(rng, layout, basis, condition, is_complex)

@@ -36,6 +36,7 @@ class Row(NamedTuple):
         reason: Why that many.
         positive: Whether the factor is Hermitian and positive afterwards.
         ratio: Of the error in float32 to that of the control.
+        large: A side of which a part of the products is not made, if there is one to check.
     """
 
     function: str
@@ -45,6 +46,7 @@ class Row(NamedTuple):
     reason: str
     positive: bool = False
     ratio: float = 4.0
+    large: int = 0
 
 
 def _crooked(rng: np.random.Generator, size: int, condition: float, is_complex: bool) -> np.ndarray:
@@ -62,16 +64,16 @@ NAMES = (
 )
 PRODUCTS = "two products of length n"
 ROWS = (
-    Row("eq", triangular, False, 4.0, "one product of length n"),
+    Row("eq", triangular, False, 4.0, "one product of length n", large=513),
     Row("qep", _crooked, False, 4.0, "one product of length n"),
     Row("qeq", _crooked, False, 4.0, "one product of length n"),
     Row("q0p5eq1p5", _crooked, True, 8.0, "a product and a rotation of a few more"),
-    Row("quad", positive_definite, False, 4.0, PRODUCTS, positive=True),
-    Row("quad4p", positive_definite, False, 4.0, PRODUCTS, positive=True),
+    Row("quad", positive_definite, False, 4.0, PRODUCTS, positive=True, large=256),
+    Row("quad4p", positive_definite, False, 4.0, PRODUCTS, positive=True, large=256),
     Row("pro4p", _crooked, True, 16.0, "a product and up to ten rotations"),
     Row("ns", _crooked, False, 4.0, "a rounding for each Newton–Schulz iteration", True, 8.0),
     Row("exp", positive_definite, False, 8.0, "a series, three squares, two products", True, 32.0),
-    Row("taylor2", positive_definite, False, 4.0, "three products", positive=True),
+    Row("taylor2", positive_definite, False, 4.0, "three products", positive=True, large=256),
     Row("hyper", positive_definite, False, 8.0, "four Schulz iterations, two products", True, 32.0),
 )
 
@@ -87,8 +89,9 @@ def _direction(
 
 def _dense(row: Row) -> Callable[[np.random.Generator], Iterator[Sample]]:
     def samples(rng: np.random.Generator) -> Iterator[Sample]:
-        for size, is_complex in ((6, False), (5, True), (1, True)):
-            for condition in (10.0, 1e3):
+        sizes = [(6, False), (5, True), (1, True)]
+        for size, is_complex in sizes + [(row.large, True)] * (row.large > 0):
+            for condition in (10.0,) if size == row.large else (10.0, 1e3):
                 for index, norm in enumerate((0.5, 0.1, 0.9)):
                     factor_scale, scale = SCALES[index], SCALES[(index + 1) % 3]
                     q = factor_scale * row.state(rng, size, condition, is_complex)

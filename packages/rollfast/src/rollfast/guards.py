@@ -1,7 +1,7 @@
 """Limits on gradients and updates, and steps that are not taken."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,7 @@ def clip_by_global_rms(
     if axis_name is not None:
         size = size * jax.lax.psum(1, axis_name)
     rms = global_norm(updates, axis_name) / jnp.sqrt(size)
-    factor = jnp.minimum(1, max_rms / jnp.where(rms > 0, rms, 1))
+    factor = 1 / jnp.maximum(rms / max_rms, 1)
     return [_limit_modulus(update, factor, max_abs) for update in updates]
 
 
@@ -108,7 +108,7 @@ def clip_by_global_norm(updates: Sequence[Array], max_norm: Number) -> list[Arra
         The leaves, in their shapes and dtypes.
     """
     norm = global_norm(updates)
-    factor = jnp.minimum(1, max_norm / jnp.where(norm > 0, norm, 1))
+    factor = 1 / jnp.maximum(norm / max_norm, 1)
     return [
         (update * factor.astype(jnp.finfo(update.dtype).dtype)).astype(update.dtype)
         for update in updates
@@ -122,7 +122,8 @@ def _limit_modulus(update: Array, factor: Array, max_abs: Number) -> Array:
         modulus = jnp.abs(scaled)
         limited = scaled * jnp.minimum(1, max_abs / jnp.where(modulus > 0, modulus, 1))
     else:
-        limited = jnp.clip(scaled, -jnp.asarray(max_abs), max_abs)
+        least, most = (jnp.asarray(limit, scaled.dtype) for limit in (-max_abs, max_abs))
+        limited = jax.lax.clamp(least, scaled, most)
     return limited.astype(update.dtype)
 
 
@@ -163,9 +164,11 @@ def _norm_in_one_pass(gradient: Array) -> Array:
 
 def _norm_in_two_passes(gradients: Sequence[Array], axis_name: str | None = None) -> Array:
     largest = largest_modulus(gradients, axis_name)
-    unit = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    limits = jnp.finfo(largest.dtype)
+    # Neither zero nor infinite.
+    unit = jax.lax.clamp(limits.smallest_normal, largest, limits.max)
     groups = [[jnp.square(m / unit) for m in group] for group in _moduli_by_shape(gradients)]
-    squares = sum((jnp.sum(sum(group)) for group in groups), start=jnp.zeros([]))
+    squares = _combined([jnp.sum(_combined(group, jnp.add)) for group in groups], jnp.add)
     if axis_name is not None:
         squares = jax.lax.psum(squares, axis_name)
     return unit * jnp.sqrt(squares)
@@ -182,9 +185,14 @@ def largest_modulus(gradients: Sequence[Array], axis_name: str | None = None) ->
         A scalar, in float32 at least; not finite if an entry is not.
     """
     groups = _moduli_by_shape(gradients)
-    tops = [jnp.max(functools.reduce(jnp.maximum, group), initial=0) for group in groups]
-    largest = functools.reduce(jnp.maximum, tops, jnp.zeros([]))
+    tops = [jnp.max(_combined(group, jnp.maximum)) for group in groups if group[0].size]
+    largest = _combined(tops, jnp.maximum)
     return largest if axis_name is None else jax.lax.pmax(largest, axis_name)
+
+
+def _combined(arrays: Sequence[Array], operation: Callable[[Array, Array], Array]) -> Array:
+    """Return what two at a time make of all, zero of none: an operand less for each than a sum."""
+    return functools.reduce(operation, arrays) if arrays else jnp.zeros([])
 
 
 def _moduli_by_shape(gradients: Sequence[Array]) -> list[list[Array]]:

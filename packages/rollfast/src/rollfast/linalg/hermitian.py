@@ -5,7 +5,13 @@ import jax.numpy as jnp
 
 from rollfast.typing import Array
 
-__all__ = ["adjoint", "hermitian_flops", "hermitian_product"]
+__all__ = [
+    "adjoint",
+    "hermitian_flops",
+    "hermitian_part",
+    "hermitian_product",
+    "hermitian_square",
+]
 
 # Below this side what is saved is lost to the smaller products and their joining (two cores, CPU).
 _LEAST_SIDE = 256
@@ -41,24 +47,40 @@ def adjoint(matrix: Array) -> Array:
     return jax.lax.platform_dependent(matrix, cpu=by_panels, default=lambda a: a.conj().T)
 
 
-def hermitian_product(left: Array, right: Array) -> Array:
-    """Return left @ right, given that it is Hermitian.
+def hermitian_part(matrix: Array) -> Array:
+    """Return (A + Aᴴ) / 2 of A, (n, n)."""
+    return (matrix + adjoint(matrix)) / 2
+
+
+def hermitian_product(left: Array, right: Array, addend: Array | None = None) -> Array:
+    """Return left @ right, or addend + left @ right, given that it is Hermitian.
 
     Args:
         left: (n, k).
-        right: (k, n), such that the product is Hermitian.
+        right: (k, n).
+        addend: (n, n), or None for zero.
 
     Returns:
         (n, n).
     """
+
+    def block(rows: slice, columns: slice) -> Array:
+        product = left[rows] @ right[:, columns]
+        return product if addend is None else addend[rows, columns] + product
+
     side = left.shape[0]
     if not _is_split(side):
-        return left @ right
+        return block(slice(None), slice(None))
     half = side // 2
-    upper = left[:half] @ right
-    corner = left[half:] @ right[:, half:]
+    upper = block(slice(half), slice(None))
+    corner = block(slice(half, None), slice(half, None))
     lower = jnp.concatenate([adjoint(upper[:, half:]), corner], axis=1)
     return jnp.concatenate([upper, lower])
+
+
+def hermitian_square(matrix: Array) -> Array:
+    """Return A² of a Hermitian matrix, (n, n), or of a real diagonal, (n,)."""
+    return matrix * matrix if matrix.ndim == 1 else hermitian_product(matrix, matrix)
 
 
 def hermitian_flops(side: int, inner: int) -> float:

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from rollfast.linalg.hermitian import hermitian_product
+from rollfast.linalg.hermitian import hermitian_part, hermitian_product
 from rollfast.typing import Array
 
 __all__ = ["cayley", "exponential", "hermitian_polar_factor"]
@@ -50,8 +50,7 @@ def hermitian_polar_factor(matrix: Array, least_iterations: int = 5) -> Array:
     start = matrix / jnp.where(bound > 0, bound, 1)
     first = (jnp.zeros([], jnp.int32), jnp.full_like(bound, jnp.inf), start)
     _, _, unitary = jax.lax.while_loop(unfinished, iterate, first)
-    factor = unitary.conj().T @ matrix
-    return (factor + factor.conj().T) / 2
+    return hermitian_part(unitary.conj().T @ matrix)
 
 
 def exponential(matrix: Array) -> Array:

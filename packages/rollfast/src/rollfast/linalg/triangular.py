@@ -10,6 +10,9 @@ from rollfast.typing import Array
 
 __all__ = ["solve_adjoint"]
 
+# From this side on a system is solved in halves, so that most of it is a product (two cores, CPU).
+_LEAST_SIDE = 256
+
 
 def solve_adjoint(factors: Sequence[Array], tensor: Array) -> Array:
     """Return Q⁻ᴴ x with Q = Q₁ ⊗ … ⊗ Qₖ.
@@ -33,6 +36,21 @@ def solve_adjoint(factors: Sequence[Array], tensor: Array) -> Array:
 
 
 def _solve_along(factor: Array, tensor: Array, axis: int) -> Array:
+    side = factor.shape[0]
+    if side >= _LEAST_SIDE:
+        half = side // 2
+        first, rest = jnp.split(tensor, [half], axis)
+        first = _solve_along(factor[:half, :half], first, axis)
+        rest = rest - along(factor[:half, half:].conj().T, first, axis)
+        return jnp.concatenate([first, _solve_along(factor[half:, half:], rest, axis)], axis)
+    if tensor.size < side**2:
+        return _substituted(factor, tensor, axis)
+    # Many columns are multiplied faster than solved for.
+    inverse = _substituted(factor, jnp.eye(side, dtype=factor.dtype), 0)
+    return along(inverse, tensor, axis)
+
+
+def _substituted(factor: Array, tensor: Array, axis: int) -> Array:
     moved = jnp.moveaxis(tensor, axis, 0)
     solved = jax.lax.linalg.triangular_solve(
         factor,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from rollfast.linalg import kronecker
 from rollfast.linalg.triangular import solve_adjoint
+from rollfast.linalg.upper import apply_upper
 from rollfast.psgd.factor import gradient_size, lipschitz, relative_gradient, smoothness
 from rollfast.psgd.geometry import Auxiliary, Geometry
 from rollfast.typing import Array, DTypeLike, Number
@@ -182,7 +183,7 @@ def _whitened(
     del normals
     if probe is None:
         raise ValueError("probe=None is not allowed with basis='whitened'; it needs a vector.")
-    whitened = kronecker.apply(factors, gradient)
+    whitened = apply_upper(factors, gradient)
     inverse = solve_adjoint(factors, probe)
     return [
         (_gram(factor, whitened, axis), _gram(factor, inverse, axis))

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rollfast.linalg.hermitian import hermitian_part, hermitian_product
 from rollfast.linalg.positive import cayley, exponential, hermitian_polar_factor
 from rollfast.linalg.procrustes import rotate_second_order, rotate_third_order
+from rollfast.linalg.upper import upper_product
 from rollfast.options import check_choice
 from rollfast.typing import Array
 
@@ -75,7 +77,7 @@ def eq_matrix(q: Array, gradient: Array, step: Array, auxiliary: Auxiliary) -> A
     Source: arXiv 2402.11858v7, number not seen; psgd_torch a8616f1, `update_precond_kron_eq`.
     """
     del auxiliary
-    return q - step * (jnp.triu(gradient) @ q)
+    return q - step * upper_product(jnp.triu(gradient), q)
 
 
 def eq_vector(q: Array, gradient: Array, step: Array) -> Array:
@@ -166,7 +168,7 @@ def quad_matrix(q: Array, gradient: Array, step: Array, auxiliary: Auxiliary) ->
     Source: psgd_torch a8616f1, `update_precond_kron_whiten_quad`.
     """
     del auxiliary
-    return _quadratic(q, step / 2 * gradient)
+    return _quadratic(q, -step / 2 * gradient)
 
 
 def quad_vector(q: Array, gradient: Array, step: Array) -> Array:
@@ -191,7 +193,7 @@ def quad4p_matrix(q: Array, gradient: Array, step: Array, auxiliary: Auxiliary) 
     Source: psgd_torch a8616f1, `update_precond_kron_whiten_quad4p`.
     """
     del auxiliary
-    return _quadratic(q, step * gradient)
+    return _quadratic(q, -step * gradient)
 
 
 def quad4p_vector(q: Array, gradient: Array, step: Array) -> Array:
@@ -328,17 +330,13 @@ def hyper_vector(q: Array, gradient: Array, step: Array) -> Array:
     return q * ((1 - quarter) / (1 + quarter)) ** 2
 
 
-def _quadratic(q: Array, error: Array) -> Array:
-    moved = q - error @ q
-    return _hermitian(moved - moved @ error)
+def _quadratic(q: Array, change: Array) -> Array:
+    moved = q + change @ q
+    return hermitian_part(hermitian_product(moved, change, moved))
 
 
 def _congruence(q: Array, side: Array) -> Array:
-    return _hermitian(side @ q @ side)
-
-
-def _hermitian(matrix: Array) -> Array:
-    return (matrix + matrix.conj().T) / 2
+    return hermitian_part(hermitian_product(side @ q, side))
 
 
 def _probes(auxiliary: Auxiliary) -> Array:
@@ -357,6 +355,7 @@ class Geometry(NamedTuple):
         matrix: Rule of a dense factor.
         vector: Rule of a diagonal factor.
         rotates: Whether the rule of a dense factor needs probes.
+        form: What a dense factor is, `triangular` or `hermitian`, or None.
     """
 
     name: str
@@ -364,22 +363,23 @@ class Geometry(NamedTuple):
     matrix: Callable[[Array, Array, Array, Auxiliary], Array]
     vector: Callable[[Array, Array, Array], Array]
     rotates: bool = False
+    form: str | None = None
 
 
 _DEFAULT = Geometry("Q0.5EQ1.5", "normal", q0p5eq1p5_matrix, q0p5eq1p5_vector, rotates=True)
 GEOMETRIES = {
-    "EQ": Geometry("EQ", "whitened", eq_matrix, eq_vector),
+    "EQ": Geometry("EQ", "whitened", eq_matrix, eq_vector, form="triangular"),
     "QEP": Geometry("QEP", "factor", qep_matrix, qep_vector),
     "QEQ": Geometry("QEQ", "normal", qeq_matrix, qeq_vector),
     "Q0.5EQ1.5": _DEFAULT,
     "Q0p5EQ1p5": _DEFAULT,
-    "QUAD": Geometry("QUAD", "normal", quad_matrix, quad_vector),
+    "QUAD": Geometry("QUAD", "normal", quad_matrix, quad_vector, form="hermitian"),
     "QUAD4P": Geometry("QUAD4P", "direct", quad4p_matrix, quad4p_vector),
     "PRO4P": Geometry("PRO4P", "direct", pro4p_matrix, pro4p_vector, rotates=True),
-    "NS": Geometry("NS", "normal", ns_matrix, ns_vector),
-    "EXP": Geometry("EXP", "normal", exp_matrix, exp_vector),
-    "TAYLOR2": Geometry("TAYLOR2", "normal", taylor2_matrix, taylor2_vector),
-    "HYPER": Geometry("HYPER", "normal", hyper_matrix, hyper_vector),
+    "NS": Geometry("NS", "normal", ns_matrix, ns_vector, form="hermitian"),
+    "EXP": Geometry("EXP", "normal", exp_matrix, exp_vector, form="hermitian"),
+    "TAYLOR2": Geometry("TAYLOR2", "normal", taylor2_matrix, taylor2_vector, form="hermitian"),
+    "HYPER": Geometry("HYPER", "normal", hyper_matrix, hyper_vector, form="hermitian"),
 }
 
 

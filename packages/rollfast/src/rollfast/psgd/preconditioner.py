@@ -1,7 +1,7 @@
 """The preconditioner of a whole tree: made and fitted shape by shape, applied leaf by leaf.
 
 Factors of tensors of one shape are kept in one stack. What is compiled then grows with the
-number of shapes, and nothing is copied together for an update but the gradients.
+number of shapes, and on a CPU nothing is copied together for an update.
 """
 
 import itertools
@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from rollfast.linalg import kronecker
+from rollfast.linalg.hermitian import hermitian_square
+from rollfast.linalg.upper import upper_normal_factor
 from rollfast.psgd.draws import DrawnSlice, draw_slice, slice_keys
 from rollfast.psgd.fitting import MOMENTS, Rule, Sizes, update_factors
 from rollfast.psgd.layout import Bucket, LeafLayout, buckets
@@ -32,6 +34,13 @@ _MOST_ONE_BY_ONE = 32
 # faster, and not faster still by 6 or 8. Large ones push each other out of the cache.
 _MOST_AT_ONCE = 4
 _MOST_ENTRIES_AT_ONCE = 1_250_000
+
+# QᴴQ, by the form of Q.
+_NORMAL_FACTORS = {
+    None: kronecker.normal_factor,
+    "hermitian": hermitian_square,
+    "triangular": upper_normal_factor,
+}
 
 # For every bucket and axis, with a first axis over the tensors of the bucket.
 Stacks = list[list[Array]]
@@ -160,16 +169,17 @@ def starting_scale(
         return jnp.ones([])
 
     def sizes(leaves: Sequence[Array], power: int) -> Sizes:
-        """Measure one tensor after another, which takes no more memory than one."""
+        """Measure a few tensors after others, which takes no more memory than those."""
         roots, counts = [], []
         for bucket in groups:
-            parts = _parts(bucket, leaves, layouts)
+            parts, count = _parts(bucket, leaves, layouts), len(bucket.numbers)
+            width = _width(count, math.prod(bucket.item.shape))
 
-            def size(index: Array, parts: list[Array] = parts) -> Array:
-                return Sizes.root(chosen(parts, index)[0], power)
+            def measured(turn: Array, parts: list[Array] = parts, width: int = width) -> Array:
+                return jax.vmap(Sizes.root, (0, None))(chosen(parts, turn, width), power)
 
-            roots.append(jax.lax.map(size, jnp.arange(len(bucket.numbers))))
-            counts += [math.prod(bucket.item.shape)] * len(bucket.numbers)
+            roots.append(jax.lax.map(measured, jnp.arange(count // width)).reshape(-1))
+            counts += [math.prod(bucket.item.shape)] * count
         return Sizes(jnp.concatenate(roots), counts)
 
     row = MOMENTS[moment]
@@ -302,8 +312,9 @@ def _moved(fit: _Fit, to: _Pair, item: DrawnSlice, rule: Rule, scale: Array) -> 
     draws = draw_slice(to.key, item, rule.geometry, rule.damping is not None)
     moved, tracked = update_factors(factors, estimates, to.gradient, to.probe, draws, rule, normals)
     kept = [new.astype(old.dtype) for new, old in zip(moved, fit.factors, strict=True)]
+    normal_factor = _NORMAL_FACTORS[rule.geometry.form]
     beside = [
-        None if old is None else kronecker.normal_factor(new.astype(q.dtype)).astype(old.dtype)
+        None if old is None else normal_factor(new.astype(q.dtype)).astype(old.dtype)
         for new, old, q in zip(kept, fit.normals, factors, strict=True)
     ]
     return _Fit(kept, beside, None if fit.estimates is None else tracked)

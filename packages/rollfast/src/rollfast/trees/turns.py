@@ -37,10 +37,17 @@ def unstack(stack: Array, positive: Array) -> list[Array]:
 
 def _hidden(places: Sequence[int], true: Array) -> list[Array]:
     """Return the places, which the CPU compiler does not know before it knows what is true."""
+
+    # Signed ones would each be looked at for a place from behind.
+    def unsigned(places: Sequence[int]) -> list[Array]:
+        return [jnp.asarray(place, jnp.uint32) for place in places]
+
     return jax.lax.platform_dependent(
         true,
-        cpu=lambda known: jax.lax.cond(known, lambda: list(places), lambda: [0] * len(places)),
-        default=lambda known: [jnp.asarray(place) for place in places],
+        cpu=lambda known: jax.lax.cond(
+            known, lambda: unsigned(places), lambda: unsigned([0] * len(places))
+        ),
+        default=lambda known: unsigned(places),
     )
 
 
@@ -113,14 +120,14 @@ def chosen(parts: Sequence[Array], turn: Array, width: int = 1) -> Array:
         for owner, part in enumerate(parts)
         for begin in range(0, part.shape[0], width)
     ]
-    owners, places = jnp.asarray(begins, jnp.int32)[turn]
+    owner, place = jnp.asarray(begins, jnp.uint32)[turn]
 
     def of(part: Array) -> Callable[[], Array]:
-        return lambda: jax.lax.dynamic_slice_in_dim(part, places, width)
+        return lambda: jax.lax.dynamic_slice_in_dim(part, place, width)
 
     if len(parts) == 1:
         return of(parts[0])()
-    return jax.lax.switch(owners, [of(part) for part in parts])
+    return jax.lax.switch(owner, [of(part) for part in parts])
 
 
 def map_in_place(
@@ -142,7 +149,8 @@ def map_in_place(
     """
 
     def replace(turn: Array, carried: PyTree) -> PyTree:
-        first = turn * width
+        # An unsigned place is not looked at for one from behind.
+        first = (turn * width).astype(jnp.uint32)
         entries = jax.tree.map(
             lambda stack: jax.lax.dynamic_slice_in_dim(stack, first, width), carried
         )
