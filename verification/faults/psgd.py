@@ -51,6 +51,13 @@ PSGD = (
         f"{ROLLFAST}: scale at the start of a scanned leaf",
         module="psgd.preconditioner",
     ),
+    slip(
+        SCALE,
+        "square of a triangular factor for its QᴴQ",
+        '"triangular": upper_normal_factor',
+        '"triangular": hermitian_square',
+        module="psgd.preconditioner",
+    ),
     Fault(
         "momentum without its running mean",
         SCALE,
