@@ -106,6 +106,13 @@ LINALG = (
         "rest = 1 * rest",
     ),
     slip(
+        f"{KRONECKER}.apply_normal",
+        "corner of a triangular one without what is above it",
+        "hermitian_product(beside.conj().T, beside) + upper_normal_factor",
+        "upper_normal_factor",
+        module="linalg.upper",
+    ),
+    slip(
         f"{GEOMETRY}.eq_matrix",
         "block above the diagonal from half of its sum",
         "across = left[:half] @ right[:, half:]",

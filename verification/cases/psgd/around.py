@@ -130,6 +130,33 @@ def _formula(decay: float, skipped: bool) -> Side:
     return run
 
 
+def _newton(spoiled: bool) -> Side:
+    """Return updates and Q of Newton steps, the first with an infinite product or unasked."""
+
+    def run(rng: np.random.Generator) -> Any:
+        import jax
+
+        optimizer = production(KRON)(key=SEED)
+        gradients, found = _drawn(rng), []
+        state = optimizer.init(gradients)
+        for step in range(3):
+            vector, product = _drawn(rng), _drawn(rng)
+            if spoiled and step == 0:
+                product["b"][2] = np.inf
+            updates, state = interpreted(optimizer.update)(
+                gradients,
+                state,
+                gradients,
+                Hvp=product,
+                vector=vector,
+                update_preconditioner=spoiled or step > 0,
+            )
+            found.append((updates, jax.tree.leaves(state.Qs_preconditioners)))
+        return found
+
+    return run
+
+
 def _refused(rng: np.random.Generator) -> Any:
     """Return whether half of a pair is refused, by the name of what is given."""
     optimizer, gradients = production(KRON)(), _drawn(rng)
@@ -161,6 +188,14 @@ CHECKS = (
             reason="the same key: equal bits",
         )
         for kind in ("array", "raw", "typed")
+    ),
+    Equivalence(
+        name=KRON,
+        label="a first product that is not finite = none",
+        left=_newton(True),
+        right=_newton(False),
+        budget=0.0,
+        reason="nothing is fitted to it: equal bits",
     ),
     Equivalence(
         name="psgd.kron.kron",
