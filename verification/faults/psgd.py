@@ -29,8 +29,8 @@ PSGD = (
     Fault(
         "share of the noise counts the layers",
         SCALE,
-        "_parts(bucket, pair.gradients, layouts),\n            None",
-        "[part / max(bucket.layers) ** 0.5 for part in _parts(bucket, pair.gradients, layouts)],"
+        "bucket.parts(pair.gradients, layouts),\n            None",
+        "[part / max(bucket.layers) ** 0.5 for part in bucket.parts(pair.gradients, layouts)],"
         "\n            None",
         f"{ROLLFAST} and 0.2.1: N of a scanned leaf is that of all layers",
         module="psgd.preconditioner",
@@ -84,9 +84,9 @@ PSGD = (
     slip(
         SCALE,
         "layers clipped together",
-        "jax.vmap(one)(direction) if is_stack and direction.size else one(direction)",
-        "one(direction)",
-        module="psgd.options",
+        "jax.vmap(way.limit) if layout.scanned else way.limit",
+        "way.limit",
+        module="psgd.directions",
     ),
     slip(
         SCALE,

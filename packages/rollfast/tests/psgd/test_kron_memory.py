@@ -32,3 +32,8 @@ def test_temporary_memory_does_not_grow_with_depth(options):
     # would add a leaf for every leaf.
     shallow, deep = _temporary_leaves(4, **options), _temporary_leaves(12, **options)
     assert deep < shallow + 2
+
+
+def test_many_layers_take_one_stack():
+    # Momentum of forty blocks, which directions replace where they lie.
+    assert _temporary_leaves(40) < len(SHAPES) * 40 + _temporary_leaves(4)

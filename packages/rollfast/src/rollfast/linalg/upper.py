@@ -10,8 +10,8 @@ from rollfast.typing import Array
 
 __all__ = ["apply_upper", "upper_normal_factor", "upper_product"]
 
-# Below this side what is saved is a tenth of a step at most, and each block takes long to compile
-# (two cores, CPU).
+# With half of it a step of a multilayer perceptron took 3 % less time, one of four GPT-like
+# blocks as much, and each block takes long to compile (two cores, CPU).
 _LEAST_SIDE = 512
 
 

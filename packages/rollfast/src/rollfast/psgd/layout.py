@@ -168,6 +168,10 @@ class Bucket:
     layers: tuple[int, ...]
     numbers: tuple[int, ...] = field(repr=False)
 
+    def parts(self, leaves: Sequence[Array], layouts: Sequence[LeafLayout]) -> list[Array]:
+        """Return the tensors, those of a leaf in one stack."""
+        return [layouts[leaf].split(leaves[leaf])[block] for leaf, block in self.entries]
+
     def factor_dtype(self, dense: bool, kept: DTypeLike | None) -> jnp.dtype:
         """Return the dtype in which a factor is kept; a diagonal is real."""
         wanted = self.item.dtype if kept is None else kept

@@ -11,6 +11,7 @@ import optax
 
 from rollfast import guards
 from rollfast.options import check_count, check_interval, check_positive_or_none
+from rollfast.psgd.directions import Way, directed
 from rollfast.psgd.draws import check_key, normalized_key
 from rollfast.psgd.fitting import Rule
 from rollfast.psgd.geometry import Geometry
@@ -29,7 +30,6 @@ from rollfast.psgd.pair import Decision, Pair, paired
 from rollfast.psgd.preconditioner import (
     Preconditioner,
     Step,
-    apply,
     fit,
     initial,
     starting_scale,
@@ -268,13 +268,11 @@ class Method:
         count: Array,
     ) -> list[Array]:
         """Return P m of every leaf, within the limits."""
+        limit, basis = self.limits.of_tensor, self.fitting.geometry.basis
+        way = Way(basis, used.missing, limit, count)
         with jax.default_matmul_precision(self.precision.of_direction):
-            basis = self.fitting.geometry.basis
-            directions = apply(used.preconditioner, leaves, layouts, basis, count)
-        if used.missing is not None:
-            scale = used.missing
-            directions = [d * scale.astype(jnp.finfo(d.dtype).dtype) for d in directions]
-        return self.limits.limited(directions, [layout.scanned for layout in layouts])
+            made = directed(used.preconditioner, leaves, layouts, way)
+        return self.limits.together(made)
 
 
 class _Used(NamedTuple):

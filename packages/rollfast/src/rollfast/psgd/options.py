@@ -1,10 +1,10 @@
 """Options of the Kronecker-factored optimizers, grouped and checked when they are built."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from numbers import Integral, Real
 
-import jax
 import jax.numpy as jnp
 
 from rollfast import guards
@@ -146,32 +146,25 @@ class Limits:
         check_positive_or_none("update_global_norm_clip", self.max_norm)
         check_choice("grad_clip_mode", self.mode, [mode.value for mode in GradClipMode])
 
-    def limited(self, directions: list[Array], scanned: list[bool]) -> list[Array]:
-        """Return the directions within the limits.
+    @property
+    def of_tensor(self) -> Callable[[Array], Array] | None:
+        """Limit on the direction of a leaf, or of one layer of it, alone; None for none."""
+        if self.amplitudes is None or self.mode == GradClipMode.GLOBAL_RMS:
+            return None
+        max_rms, max_abs = self.amplitudes
 
-        Args:
-            directions: Of all leaves.
-            scanned: Which of them are stacks of layers, each of which is a tensor of its own.
-        """
-        if self.amplitudes is not None:
-            directions = self._by_amplitude(directions, scanned, *self.amplitudes)
+        def limit(direction: Array) -> Array:
+            return guards.clip_by_global_rms([direction], max_rms, max_abs, self.axis_name)[0]
+
+        return limit
+
+    def together(self, directions: list[Array]) -> list[Array]:
+        """Return the directions of all leaves within the limits on all of them."""
+        if self.amplitudes is not None and self.mode == GradClipMode.GLOBAL_RMS:
+            directions = guards.clip_by_global_rms(directions, *self.amplitudes, self.axis_name)
         if self.max_norm is not None:
             directions = guards.clip_by_global_norm(directions, self.max_norm)
         return directions
-
-    def _by_amplitude(
-        self, directions: list[Array], scanned: list[bool], max_rms: Number, max_abs: Number
-    ) -> list[Array]:
-        if self.mode == GradClipMode.GLOBAL_RMS:
-            return guards.clip_by_global_rms(directions, max_rms, max_abs, self.axis_name)
-
-        def one(direction: Array) -> Array:
-            return guards.clip_by_global_rms([direction], max_rms, max_abs, self.axis_name)[0]
-
-        return [
-            jax.vmap(one)(direction) if is_stack and direction.size else one(direction)
-            for direction, is_stack in zip(directions, scanned, strict=True)
-        ]
 
 
 @dataclass(frozen=True)

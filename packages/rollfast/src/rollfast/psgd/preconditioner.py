@@ -1,7 +1,7 @@
-"""The preconditioner of a whole tree: made and fitted shape by shape, applied leaf by leaf.
+"""The preconditioner of a whole tree, made and fitted shape by shape.
 
-Factors of tensors of one shape are kept in one stack. What is compiled then grows with the
-number of shapes, and on a CPU nothing is copied together for an update.
+Factors of tensors of one shape are kept in one stack, so that what is compiled for an update grows
+with the number of shapes.
 """
 
 import itertools
@@ -20,14 +20,11 @@ from rollfast.psgd.fitting import MOMENTS, Rule, Sizes, update_factors
 from rollfast.psgd.layout import Bucket, LeafLayout, buckets
 from rollfast.psgd.options import Mapping
 from rollfast.psgd.pair import Pair
-from rollfast.trees.turns import Turns, chosen, map_in_place, unstack
+from rollfast.trees.batching import joined
+from rollfast.trees.turns import chosen, map_in_place
 from rollfast.typing import Array, DTypeLike, Number
 
-__all__ = ["Preconditioner", "Step", "apply", "fit", "initial", "starting_scale"]
-
-# Up to this many tensors of one shape are multiplied one by one, which saves the copies to and from
-# a stack, a fifth of a step of 24 blocks; more go in a loop, which compiles one body (two cores).
-_MOST_ONE_BY_ONE = 32
+__all__ = ["Preconditioner", "Stacks", "Step", "fit", "initial", "starting_scale"]
 
 # So many tensors of one shape are fitted at once on a CPU, as long as they have no more entries
 # than these together. Small ones alone leave cores idle: 24 blocks of a width of 128 stepped 10 %
@@ -105,8 +102,8 @@ class _Pairs(NamedTuple):
 
     def together(self) -> _Pair:
         """Return all of them in one stack."""
-        probe = None if self.probes is None else _joined(self.probes)
-        return _Pair(self.keys, _joined(self.gradients), probe)
+        probe = None if self.probes is None else joined(self.probes)
+        return _Pair(self.keys, joined(self.gradients), probe)
 
 
 def initial(
@@ -172,7 +169,7 @@ def starting_scale(
         """Measure a few tensors after others, which takes no more memory than those."""
         roots, counts = [], []
         for bucket in groups:
-            parts, count = _parts(bucket, leaves, layouts), len(bucket.numbers)
+            parts, count = bucket.parts(leaves, layouts), len(bucket.numbers)
             width = _width(count, math.prod(bucket.item.shape))
 
             def measured(turn: Array, parts: list[Array] = parts, width: int = width) -> Array:
@@ -186,15 +183,6 @@ def starting_scale(
     vectors = None if pair.probes is None else sizes(pair.probes, 2)
     scale = row.scale(vectors, sizes(pair.gradients, row.power), damping)
     return scale if axis_name is None else jax.lax.pmean(scale, axis_name)
-
-
-def _parts(bucket: Bucket, leaves: Sequence[Array], layouts: Sequence[LeafLayout]) -> list[Array]:
-    """Return the tensors of a bucket, those of a leaf in one stack."""
-    return [layouts[leaf].split(leaves[leaf])[block] for leaf, block in bucket.entries]
-
-
-def _joined(parts: Sequence[Array]) -> Array:
-    return parts[0] if len(parts) == 1 else jnp.concatenate(parts)
 
 
 def fit(
@@ -225,8 +213,8 @@ def fit(
         )
         pairs = _Pairs(
             keys,
-            _parts(bucket, pair.gradients, layouts),
-            None if pair.probes is None else _parts(bucket, pair.probes, layouts),
+            bucket.parts(pair.gradients, layouts),
+            None if pair.probes is None else bucket.parts(pair.probes, layouts),
         )
 
         def move(fit: _Fit, to: _Pair, item: DrawnSlice = bucket.item) -> _Fit:
@@ -318,75 +306,3 @@ def _moved(fit: _Fit, to: _Pair, item: DrawnSlice, rule: Rule, scale: Array) -> 
         for new, old, q in zip(kept, fit.normals, factors, strict=True)
     ]
     return _Fit(kept, beside, None if fit.estimates is None else tracked)
-
-
-def apply(
-    state: Preconditioner,
-    leaves: Sequence[Array],
-    layouts: Sequence[LeafLayout],
-    basis: str,
-    positive: Array,
-) -> list[Array]:
-    """Return P g of every leaf; a leaf without entries as it is.
-
-    Args:
-        state: The factors.
-        leaves: g, in the dtype of its sums.
-        layouts: Of all leaves.
-        basis: Of the geometry, which says whether a factor is one of P itself.
-        positive: See `Turns`.
-    """
-
-    def one(factors: list[Array], normals: list[Array | None], tensor: Array) -> Array:
-        real = jnp.finfo(tensor.dtype).dtype
-        wide = [q.astype(tensor.dtype if q.ndim == 2 else real) for q in factors]
-        if basis == "direct":
-            return kronecker.apply(wide, tensor)
-        known = [None if p is None else p.astype(tensor.dtype) for p in normals]
-        return kronecker.apply_normal(wide, tensor, known)
-
-    parts: dict[tuple[int, int], Array] = {}
-    turns = Turns(positive)
-    for bucket, factors, normals in zip(
-        buckets(layouts), state.factors, state.normals, strict=True
-    ):
-        stacks = _parts(bucket, leaves, layouts)
-        applied = _each(one, factors, normals, stacks, turns, positive)
-        parts.update(zip(bucket.entries, applied, strict=True))
-    directions = []
-    for index, (layout, array) in enumerate(zip(layouts, leaves, strict=True)):
-        blocks = [parts[index, block] for block in range(len(layout.blocks))]
-        directions.append(layout.join(blocks) if blocks else array)
-    return directions
-
-
-def _each(
-    one: Callable[[list[Array], list[Array | None], Array], Array],
-    factors: list[Array],
-    normals: list[Array | None],
-    stacks: Sequence[Array],
-    turns: Turns,
-    positive: Array,
-) -> list[Array]:
-    """Apply factors to tensors that come in stacks of one layer or more."""
-    layers = [stack.shape[0] for stack in stacks]
-    ends = list(itertools.accumulate(layers))
-    if ends[-1] <= _MOST_ONE_BY_ONE:
-        tensors = [
-            stack[row] for stack, count in zip(stacks, layers, strict=True) for row in range(count)
-        ]
-        applied = turns.take(
-            (factors, normals), lambda own, index: one(own[0], own[1], tensors[index])
-        )
-        return [
-            jnp.stack(applied[end - count : end]) for count, end in zip(layers, ends, strict=True)
-        ]
-    whole = _joined(stacks)
-    together = jax.lax.platform_dependent(
-        (factors, normals, whole),
-        cpu=lambda arrays: jax.lax.map(lambda each: one(*each), arrays),
-        default=jax.vmap(lambda each: one(*each)),
-    )
-    if set(layers) == {1}:
-        return [piece[None] for piece in unstack(together, positive)]
-    return [together[end - count : end] for end, count in zip(ends, layers, strict=True)]

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Hashable, Sequence
 
 import jax
+import jax.numpy as jnp
 
 from rollfast.typing import Array
 
-__all__ = ["group_by", "map_matrices"]
+__all__ = ["group_by", "joined", "map_matrices"]
 
 
 def group_by(keys: Sequence[Hashable]) -> list[list[int]]:
@@ -15,6 +16,11 @@ def group_by(keys: Sequence[Hashable]) -> list[list[int]]:
     for position, key in enumerate(keys):
         groups.setdefault(key, []).append(position)
     return list(groups.values())
+
+
+def joined(stacks: Sequence[Array]) -> Array:
+    """Return stacks in one along their first axis, a single one as it is."""
+    return stacks[0] if len(stacks) == 1 else jnp.concatenate(stacks)
 
 
 def map_matrices(function: Callable[..., Array], *stacks: Array) -> Array:

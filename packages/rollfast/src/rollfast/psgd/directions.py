@@ -1,0 +1,137 @@
+"""P g of a whole tree: every tensor with its own factors, within its own limits."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rollfast.linalg import kronecker
+from rollfast.psgd.layout import Bucket, LeafLayout, buckets
+from rollfast.psgd.preconditioner import Preconditioner
+from rollfast.trees.batching import joined
+from rollfast.trees.turns import Turns, map_in_place, unstack
+from rollfast.typing import Array
+
+__all__ = ["Way", "directed"]
+
+# Up to this many tensors of one shape are multiplied one by one, which saves the copies to and from
+# a stack, a fifth of a step of 24 blocks; more go in a loop, which compiles one body (two cores).
+_MOST_ONE_BY_ONE = 32
+
+
+class _Known(NamedTuple):
+    """The factors of a tensor and what is kept of their QᴴQ, or stacks of both."""
+
+    factors: list[Array]
+    normals: list[Array | None]
+
+
+class Way(NamedTuple):
+    """How a tensor becomes a direction.
+
+    Attributes:
+        basis: Of the geometry, which says whether a factor is one of P itself.
+        missing: The factor of P that is not in the factors yet, or None.
+        limit: From the direction of a leaf, or of one of its layers, to what it is limited to; None
+            for no limit.
+        positive: See `Turns`.
+    """
+
+    basis: str
+    missing: Array | None
+    limit: Callable[[Array], Array] | None
+    positive: Array
+
+    def unlimited(self, known: _Known, tensor: Array) -> Array:
+        """Return P g of one tensor."""
+        real = jnp.finfo(tensor.dtype).dtype
+        wide = [q.astype(tensor.dtype if q.ndim == 2 else real) for q in known.factors]
+        if self.basis == "direct":
+            direction = kronecker.apply(wide, tensor)
+        else:
+            kept = [None if p is None else p.astype(tensor.dtype) for p in known.normals]
+            direction = kronecker.apply_normal(wide, tensor, kept)
+        return direction if self.missing is None else direction * self.missing.astype(real)
+
+    def limited(self, known: _Known, tensor: Array) -> Array:
+        """Return P g of one tensor that is a whole leaf, or a layer of one, within the limit."""
+        direction = self.unlimited(known, tensor)
+        return direction if self.limit is None else self.limit(direction)
+
+
+def directed(
+    state: Preconditioner, leaves: Sequence[Array], layouts: Sequence[LeafLayout], way: Way
+) -> list[Array]:
+    """Return P g of every leaf, limited; a leaf without entries as it is.
+
+    Args:
+        state: The factors.
+        leaves: g, in the dtype of its sums.
+        layouts: Of all leaves.
+        way: How a tensor becomes a direction.
+    """
+    pieces: dict[tuple[int, int], Array] = {}
+    limited: set[int] = set()
+    turns = Turns(way.positive)
+    for number, bucket in enumerate(buckets(layouts)):
+        known = _Known(state.factors[number], state.normals[number])
+        parts = bucket.parts(leaves, layouts)
+        alone = all(len(layouts[leaf].blocks) == 1 for leaf, _ in bucket.entries)
+        if len(bucket.numbers) <= _MOST_ONE_BY_ONE:
+            made = _one_by_one(way, bucket, known, parts, turns)
+        elif alone:
+            made = _in_a_loop(way.limited, bucket, known, joined(parts), way.positive)
+            limited.update(leaf for leaf, _ in bucket.entries)
+        else:
+            made = _in_a_loop(way.unlimited, bucket, known, joined(parts), way.positive)
+        pieces.update(zip(bucket.entries, made, strict=True))
+    whole = []
+    for index, (layout, array) in enumerate(zip(layouts, leaves, strict=True)):
+        blocks = [pieces[index, block] for block in range(len(layout.blocks))]
+        direction = layout.join(blocks) if blocks else array
+        if blocks and index not in limited and way.limit is not None:
+            limit = jax.vmap(way.limit) if layout.scanned else way.limit
+            direction = limit(direction)
+        whole.append(direction)
+    return whole
+
+
+def _one_by_one(
+    way: Way, bucket: Bucket, known: _Known, parts: Sequence[Array], turns: Turns
+) -> list[Array]:
+    """Return P g of tensors that come in stacks of one layer or more."""
+    tensors = [part[row] for part in parts for row in range(part.shape[0])]
+    made = turns.take(known, lambda own, index: way.unlimited(own, tensors[index]))
+    ends = itertools.accumulate(bucket.layers)
+    return [
+        jnp.stack(made[end - count : end]) for count, end in zip(bucket.layers, ends, strict=True)
+    ]
+
+
+def _in_a_loop(
+    function: Callable[[_Known, Array], Array],
+    bucket: Bucket,
+    known: _Known,
+    stack: Array,
+    positive: Array,
+) -> list[Array]:
+    """Return what a function makes of a stack of all tensors, those of a leaf in one stack."""
+
+    def replace(tensors: Array, turn: Array) -> Array:
+        place = turn.astype(jnp.uint32)
+        own = jax.tree.map(
+            lambda one: jax.lax.dynamic_index_in_dim(one, place, keepdims=False), known
+        )
+        return function(own, tensors[0])[None]
+
+    made = jax.lax.platform_dependent(
+        stack,
+        cpu=lambda tensors: map_in_place(replace, tensors),
+        default=lambda tensors: jax.vmap(function)(known, tensors),
+    )
+    if set(bucket.layers) == {1}:
+        return [piece[None] for piece in unstack(made, positive)]
+    ends = itertools.accumulate(bucket.layers)
+    return [made[end - count : end] for count, end in zip(bucket.layers, ends, strict=True)]
