@@ -49,6 +49,14 @@ OPTIMIZERS: dict[str, Factory] = {
         LEARNING_RATE
     ),
     "schedule_free.methods.schedule_free_prism": _schedule_free_prism,
+    # Its first 500 steps, which all update the preconditioner, and a step that does not. A
+    # probability of zero would let the compiler drop the update.
+    "psgd.kron.kron": lambda model: rollfast.kron(LEARNING_RATE),
+    "psgd.kron.kron:no update": lambda model: rollfast.kron(
+        LEARNING_RATE, preconditioner_update_probability=1e-9
+    ),
+    "psgd.xmat.xmat": lambda model: rollfast.xmat(LEARNING_RATE),
+    "psgd.lra.low_rank_approximation": lambda model: rollfast.low_rank_approximation(LEARNING_RATE),
     "optax.adamw": lambda model: optax.adamw(LEARNING_RATE),
     "optax.contrib.muon": _muon,
 }

@@ -11,7 +11,7 @@ ROUNDS = 3
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("scanned", [False, True], ids=["unrolled", "scanned"])
-@pytest.mark.parametrize("layers", [1, 24])
+@pytest.mark.parametrize("layers", [1, 24, 96])
 def test_compile_time(benchmark, describe, check, layers, scanned, name):
     """Compile, forgetting every time what was compiled before."""
     leaves = shapes.blocks(layers, shapes.NARROW_BLOCK, scanned=scanned)

@@ -17,6 +17,7 @@ from verification.mutants import replaced, source_of, unchanged
 from verification.recall import recalling
 from verification.results import FLOAT64, Result, Verdict
 from verification.trajectory import Trajectory
+from verification.wide_numbers import enable_x64
 
 __all__ = [
     "Conviction",
@@ -95,10 +96,9 @@ class Trial:
         return None if found is None else Conviction(True, self.check.title, found.error)
 
     def _failure(self, seed: int) -> Result | None:
-        import jax
 
         few = {} if self.steps is None else {"steps": self.steps}
-        with jax.enable_x64(self.dtype == FLOAT64), interpreting(not self.compiles):
+        with enable_x64(self.dtype == FLOAT64), interpreting(not self.compiles):
             results: list[Result] = self.check.run(self.dtype, seed, thorough=self.thorough, **few)
         return next((result for result in results if _objects(result)), None)
 

@@ -13,6 +13,7 @@ from typing import Any
 from verification.compiler import add_flags, compile_quickly
 from verification.registry import reference_names
 from verification.results import FLOAT64, Result, Verdict
+from verification.wide_numbers import enable_x64
 
 __all__ = ["Options", "Task", "outcomes", "prepare", "run", "tasks"]
 
@@ -94,14 +95,13 @@ def perform(task: Task, options: Options) -> Any:
 
 
 def _check(task: Task, options: Options) -> list[Result]:
-    import jax
 
     from verification.cases import all_checks
 
     check = all_checks()[task.position]
     more = {"long": True} if options.long and hasattr(check, "steps") else {}
     start = time.perf_counter()
-    with jax.enable_x64(task.dtype == FLOAT64):
+    with enable_x64(task.dtype == FLOAT64):
         try:
             results = check.run(task.dtype, options.seed, **more)
         except Exception as error:  # Whatever production raises is a finding about it.

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from verification.conformance.recording import Leaves, Recording
+from verification.wide_numbers import enable_x64
 
 __all__ = ["float64", "record", "recorder", "schedule_recording"]
 
@@ -19,7 +20,7 @@ Evaluation = Callable[[Any, Any], Any]
 @contextmanager
 def float64() -> Iterator[None]:
     """Let JAX compute in float64 inside."""
-    with jax.enable_x64(True):
+    with enable_x64(True):
         yield
 
 

@@ -19,7 +19,7 @@ PRISMS = (
     Fault(
         "multiplied by the norm instead of divided",
         f"{NEWTON}.newton_schulz",
-        "return scaled / jnp.where(norm > 0, norm, 1)",
+        "return scaled * (1 / jnp.where(norm > 0, norm, 1))",
         "return scaled * jnp.where(norm > 0, norm, 1)",
         "HeavyBall 2.0.0 to 2.1.1",
     ),

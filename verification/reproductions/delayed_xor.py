@@ -27,6 +27,7 @@ from verification.reproductions.reproduction import (
     clopper_pearson,
     judged,
 )
+from verification.wide_numbers import enable_x64
 
 __all__ = ["RANKS", "REPRODUCTION", "Size", "entry", "measure", "trials"]
 
@@ -200,7 +201,7 @@ def measure(label: str, size: Size = FULL) -> Part:
         size: How much is run.
     """
     (rank,) = (rank for rank in RANKS if label_of(rank) == label)
-    with jax.enable_x64(False):
+    with enable_x64(False):
         losses = trials(rank, size)
     below = losses < LEVEL
     steps = np.where(below.any(0), below.argmax(0) + 1.0, NEVER)

@@ -31,6 +31,7 @@ from verification.reproductions.hessian_fitting import (
 )
 from verification.reproductions.psgd import AGREEMENT, disagreement, psgd
 from verification.reproductions.reproduction import Figure, judged
+from verification.wide_numbers import enable_x64
 
 __all__ = ["EXPERIMENTS", "REFERENCE", "SEEDS", "Experiment", "judge", "measure"]
 
@@ -216,10 +217,8 @@ def measure(position: int, label: str) -> np.ndarray:
         position: Of the experiment, so that it can be sent to a process.
         label: Of the method, or `REFERENCE`.
     """
-    import jax
-
     experiment = EXPERIMENTS[position]
-    with jax.enable_x64(True):
+    with enable_x64(True):
         if label == REFERENCE:
             return np.array([disagreement(experiment.problem, experiment.rate, SEEDS[0])])
         method = experiment.methods[label]()

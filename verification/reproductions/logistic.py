@@ -20,6 +20,7 @@ import rollfast
 from verification.problems import digits
 from verification.reproductions.criteria import Criterion, Curves
 from verification.reproductions.reproduction import Figure, Part, Reproduction, judged
+from verification.wide_numbers import enable_x64
 
 __all__ = ["FULL", "METHODS", "REPRODUCTION", "Size", "entry", "features", "measure"]
 
@@ -238,7 +239,7 @@ def measure(label: str, size: Size = FULL) -> Part:
         label: Of the method.
         size: How much is run.
     """
-    with jax.enable_x64(False):
+    with enable_x64(False):
         if label == LBFGS:
             step, run = None, partial(_lbfgs, size.passes)
         else:

@@ -17,6 +17,7 @@ from jax import Array
 import rollfast
 from verification.reproductions.criteria import Criterion, Curves, end
 from verification.reproductions.reproduction import Figure, Part, Reproduction, judged
+from verification.wide_numbers import enable_x64
 
 __all__ = ["METHODS", "REPRODUCTION", "Method", "contour", "descend", "entry", "measure", "valley"]
 
@@ -179,7 +180,7 @@ def measure(label: str) -> Part:
         label: Of the method.
     """
     method = METHODS[label]
-    with jax.enable_x64(True):
+    with enable_x64(True):
 
         def rank(pair: tuple[float, float]) -> tuple[float, float]:
             losses = descents(method, pair, TRIAL_SEEDS if method.fits else SEEDS[:1])[1]

@@ -14,6 +14,7 @@ import rollfast
 from verification.reproductions.criteria import Criterion, end, settled
 from verification.reproductions.reproduction import Figure, Part, Reproduction, judged
 from verification.reproductions.rosenbrock import Method, descend
+from verification.wide_numbers import enable_x64
 
 __all__ = ["METHODS", "REPRODUCTION", "entry", "measure"]
 
@@ -83,7 +84,7 @@ def measure(label: str) -> Part:
     """
     method = METHODS[label]
     seeds = jnp.asarray(SEEDS if method.fits else SEEDS[:1])
-    with jax.enable_x64(True):
+    with enable_x64(True):
         tried = [np.asarray(_losses(method, jnp.asarray(pair), seeds)) for pair in method.grid]
     ends = [np.median(np.nan_to_num(losses[:, -1], nan=np.inf)) for losses in tried]
     best = int(np.argmin(ends))

@@ -1,12 +1,12 @@
 """A case convicts what is wrong, and distrusts inputs that could not."""
 
-import jax
 import numpy as np
 import pytest
 
 from verification import registry
 from verification.case import Case, Invariant, Sample
 from verification.results import Verdict
+from verification.wide_numbers import enable_x64
 
 
 def scaled(array, factor):
@@ -29,7 +29,7 @@ def check(monkeypatch):
         monkeypatch.setattr(registry, "reference", lambda name: reference)
         settings = {"budget": 4.0, "reason": "test"} | options
         case = Case(name="made.up", samples=samples(*rows), **settings)
-        with jax.enable_x64(dtype == "float64"):
+        with enable_x64(dtype == "float64"):
             return case.run(dtype, 0)
 
     return run
@@ -100,7 +100,7 @@ def test_a_scale_that_hides_everything_is_mistrusted(check, monkeypatch):
         budget=4.0,
         reason="test",
     )
-    with jax.enable_x64(True):
+    with enable_x64(True):
         (result,) = case.run("float64", 0)
     assert result.verdict is Verdict.MISTRUSTED
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from verification.interpreter import compiled, interpreted, interpreting, interprets
+from verification.wide_numbers import enable_x64
 
 RNG = np.random.default_rng(0)
 MATRIX = RNG.standard_normal((4, 4)) + 4.0 * np.eye(4)
@@ -83,7 +84,7 @@ PROGRAMS = {
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_what_is_interpreted_is_what_is_compiled(name):
     function, arguments = PROGRAMS[name]
-    with jax.enable_x64(True):
+    with enable_x64(True):
         found = jax.tree.leaves(interpreted(function)(*arguments))
         wanted = jax.tree.leaves(jax.jit(function)(*arguments))
         for one, other in zip(found, wanted, strict=True):

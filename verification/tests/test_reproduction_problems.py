@@ -24,6 +24,7 @@ from verification.reproductions import (
     rosenbrock_many,
 )
 from verification.reproductions.reproduction import Part, Reproduction, clopper_pearson
+from verification.wide_numbers import enable_x64
 
 
 def of_valley():
@@ -171,7 +172,7 @@ def test_the_interval_is_clopper_and_pearsons():
 
 def test_the_valley_and_its_contours():
     point = np.array([-1.0, 1.0, 0.5, 2.0])
-    with jax.enable_x64(True):
+    with enable_x64(True):
         assert float(rosenbrock.valley(jnp.asarray(point))) == pytest.approx(4 + 306.25 + 0.25)
         assert float(rosenbrock.valley(jnp.ones(100))) == 0.0
         for value in rosenbrock.LEVELS:
@@ -184,7 +185,7 @@ def test_the_valley_and_its_contours():
 def test_a_descent_begins_at_its_start_and_goes_down():
     label = rosenbrock.XMAT
     short = rosenbrock.METHODS[label]._replace(steps=40)
-    with jax.enable_x64(True):
+    with enable_x64(True):
         points, losses = rosenbrock.descents(short, (0.5, 0.5), (0, 1))
     assert points.shape == (2, 41, 2)
     assert points[:, 0].tolist() == [[-1.0, 1.0]] * 2

@@ -4,7 +4,6 @@ import json
 import math
 import re
 
-import jax
 import numpy as np
 import pytest
 
@@ -20,6 +19,7 @@ from verification.reproductions.hessian_fitting import (
     error_curve,
     pairs,
 )
+from verification.wide_numbers import enable_x64
 
 CLEAN, NOISY, GROWING = EXPERIMENTS
 FIRST = math.sqrt(SIZE)
@@ -168,7 +168,7 @@ def test_numbers_are_read_off_curves():
 def test_the_methods_are_those_of_their_formulas(problem, method):
     """Plain NumPy, written out anew, gives the same curve."""
     steps = 30
-    with jax.enable_x64(True):
+    with enable_x64(True):
         (found,) = error_curve(problem, method(), (5,), steps, 1)
         targets, vectors, products = pairs(problem, 5, steps + 1)
     estimate, moment, wanted = np.eye(SIZE), np.eye(SIZE), []
@@ -187,7 +187,7 @@ def test_the_methods_are_those_of_their_formulas(problem, method):
 
 
 def test_seen_pairs_are_those_of_the_problem():
-    with jax.enable_x64(True):
+    with enable_x64(True):
         target, vectors, products = pairs(Problem(), 3, 4)
         noisy = pairs(Problem(noise=0.5), 3, 4)
         grown = pairs(Problem(grows=True), 3, 4)

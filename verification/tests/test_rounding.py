@@ -19,6 +19,7 @@ from verification.report import plots
 from verification.results import Finding
 from verification.states import stored
 from verification.trajectory import Field, Trajectory, updated_params
+from verification.wide_numbers import enable_x64
 
 ROOT = Path(__file__).parents[2]
 EPS = np.finfo(np.float64).eps
@@ -142,7 +143,7 @@ def measured(monkeypatch, decay):
         reason="test",
         steps=12,
     )
-    with jax.enable_x64(True):
+    with enable_x64(True):
         return trajectory.run("float64", 0)
 
 

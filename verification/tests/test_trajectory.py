@@ -1,6 +1,5 @@
 """A trajectory finds the step, the field and the leaf."""
 
-import jax
 import numpy as np
 import optax
 import pytest
@@ -10,6 +9,7 @@ from verification import registry
 from verification.results import Verdict
 from verification.states import counters, stored
 from verification.trajectory import Field, Trajectory, updated_params
+from verification.wide_numbers import enable_x64
 
 
 def momentum_reference(rate=0.1, decay=0.9):
@@ -45,7 +45,7 @@ def made(monkeypatch, production, **options):
 
 
 def run(trajectory, dtype="float64"):
-    with jax.enable_x64(dtype == "float64"):
+    with enable_x64(dtype == "float64"):
         return trajectory.run(dtype, 0)
 
 
@@ -108,6 +108,6 @@ def test_a_field_that_stands_still_is_mistrusted(monkeypatch):
 @pytest.mark.parametrize("steps", [3, 5])
 def test_a_long_run_takes_ten_times_the_steps(monkeypatch, steps):
     trajectory = made(monkeypatch, lambda: optax.sgd(0.1, 0.9), steps=steps, free=False)
-    with jax.enable_x64(True):
+    with enable_x64(True):
         (forced,) = trajectory.run("float64", 0, long=True)
     assert len(forced.series) == 10 * steps

@@ -75,7 +75,8 @@ def normalize(matrix: Array, eps: Number) -> Array:
     # A sum of many squares leaves the range of float16.
     squares = jnp.sum(jnp.square(jnp.abs(scaled)), dtype=accumulator_dtype(unit.dtype))
     norm = (jnp.sqrt(squares) + eps / unit).astype(unit.dtype)
-    return scaled / jnp.where(norm > 0, norm, 1)
+    # Of (X / a) / b some releases of XLA make X / (a b), and a b is ‖X‖ again, which may overflow.
+    return scaled * (1 / jnp.where(norm > 0, norm, 1))
 
 
 def iterate(
