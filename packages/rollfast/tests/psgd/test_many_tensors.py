@@ -90,3 +90,24 @@ def test_a_pending_scale_is_in_the_direction():
     ratios = [np.asarray(updates[name] / leaf) for name, leaf in gradients.items()]
     np.testing.assert_allclose(ratios, ratios[0][0, 0], rtol=1e-5)
     assert not np.isclose(ratios[0][0, 0], -1, rtol=1e-2)
+
+
+def test_shards():
+    # What is summed over shards is summed inside the loop.
+    options = {
+        "axis_name": "shards",
+        "preconditioner_init_scale": 1.0,
+        "grad_clip_max_amps": (0.5, 0.8),
+    }
+    optimizer = scale_by_kron(key=3, **options)
+
+    def first(gradients):
+        return optimizer.update(gradients, optimizer.init(gradients))[0]
+
+    few, many = (
+        jax.jit(jax.vmap(first, axis_name="shards"))(_leaves(count, 2, 6, 4)) for count in (3, MANY)
+    )
+    _assert_equal_firsts(few, many)
+    # Shards of unlike sizes, limited together, keep their ratio.
+    roots = {name: jnp.sqrt(jnp.mean(both**2, axis=(1, 2))) for name, both in many.items()}
+    assert any(abs(first - second) > 0.1 for first, second in roots.values())
