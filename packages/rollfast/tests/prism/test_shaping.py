@@ -109,10 +109,7 @@ def test_equal_leaves_are_shaped_as_if_alone():
 
 @pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
 def test_equal_layers_share_one_compiled_body(platform):
-    """The program of 24 equal layers has the matrix products of one, in older JAX of two.
-
-    Older releases keep the branches of other platforms until the program is compiled.
-    """
+    """The program of 24 equal layers has the matrix products of one."""
 
     def products(count):
         optimizer = prism(0.1)
@@ -121,7 +118,9 @@ def test_equal_layers_share_one_compiled_body(platform):
         lowered = jax.jit(optimizer.update).trace(params, state, params)
         return lowered.lower(lowering_platforms=(platform,)).as_text().count("dot_general")
 
-    assert 0 < products(24) <= 2 * products(1)
+    # JAX 0.6.0 keeps the branch of other platforms until the program is compiled; 0.7.2 does not.
+    bodies = 1 if jax.__version_info__ >= (0, 7, 2) else 2
+    assert 0 < products(24) <= bodies * products(1)
 
 
 def test_leaves_that_are_no_matrices_get_their_momentum():
