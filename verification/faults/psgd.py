@@ -55,7 +55,7 @@ PSGD = (
         SCALE,
         "square of a triangular factor for its QᴴQ",
         '"triangular": upper_normal_factor',
-        '"triangular": hermitian_square',
+        '"triangular": lambda factor: factor @ factor',
         module="psgd.preconditioner",
     ),
     Fault(

@@ -43,8 +43,34 @@ LINALG = (
     slip(
         f"{ROTATIONS}.rotate_second_order",
         "second term not halved",
-        "matrix + step * (once + step / 2 * twice)",
-        "matrix + step * (once + step * twice)",
+        "turn, back = step * generator, step**2 / 2 * square",
+        "turn, back = step * generator, step**2 * square",
+    ),
+    slip(
+        f"{ROTATIONS}.rotate_second_order",
+        "away from the identity",
+        "slope = -jnp.sum",
+        "slope = jnp.sum",
+    ),
+    slip(
+        f"{ROTATIONS}.rotate_second_order",
+        "trace without conjugate",
+        "jnp.real(generator.conj() * matrix)",
+        "jnp.real(generator * matrix)",
+    ),
+    slip(
+        f"{ROTATIONS}.rotate_second_order",
+        "square as if Hermitian",
+        "multiplier(matrix, -matrix)",
+        "multiplier(matrix, matrix)",
+        module="linalg.hermitian",
+    ),
+    slip(
+        f"{ROTATIONS}.rotate_second_order",
+        "read across without conjugate",
+        "return adjoint.conj().T if",
+        "return adjoint.T if",
+        module="linalg.hermitian",
     ),
     slip(
         f"{ROTATIONS}.rotate_second_order",
@@ -166,7 +192,7 @@ RULES = (
     slip(
         f"{GEOMETRY}.qep_matrix",
         "Q E for E Q",
-        "return q - step * (gradient @ q)",
+        "return q - step * hermitian_times(gradient, q)",
         "return q - step * (q @ gradient)",
     ),
     _diagonal("qep", "dQ = Q E P", "q * (1 - step * gradient * q)", "one factor too many"),
@@ -180,8 +206,8 @@ RULES = (
     slip(
         f"{GEOMETRY}.q0p5eq1p5_matrix",
         "not rotated",
-        "return rotate_second_order(q - step * (gradient @ q), _probes(auxiliary))",
-        "return q - step * (gradient @ q)",
+        "return rotate_second_order(q - step * hermitian_times(gradient, q), _probes(auxiliary))",
+        "return q - step * hermitian_times(gradient, q)",
     ),
     _diagonal(
         "q0p5eq1p5", "dQ = Q^½ E Q^(3/2)", "q * (1 - step / 2 * gradient)", "half of the step"

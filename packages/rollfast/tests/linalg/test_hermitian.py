@@ -9,6 +9,8 @@ from rollfast.linalg.hermitian import (
     hermitian_part,
     hermitian_product,
     hermitian_square,
+    hermitian_times,
+    skew_square,
 )
 
 from ..helpers import normal
@@ -42,3 +44,26 @@ def test_hermitian_products_are_those_of_whole_matrices(side, is_complex):
         (jax.jit(hermitian_square)(other), other @ other),
     ):
         assert np.linalg.norm(found - expected) <= bound * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("side", [6, 255, 256, 301])
+@pytest.mark.parametrize("is_complex", [False, True])
+def test_what_multiplies_from_the_left_may_be_read_across(side, is_complex):
+    matrix = matrix_of(56, side, side, is_complex=is_complex)
+    other = matrix_of(58, side, 40, is_complex=is_complex)
+    hermitian, skew = matrix + matrix.conj().T, matrix - matrix.conj().T
+    bound = 4 * np.finfo(np.float32).eps * np.sqrt(side)
+    for found, expected in (
+        (jax.jit(hermitian_times)(hermitian, other), hermitian @ other),
+        (jax.jit(skew_square)(skew), skew @ skew),
+    ):
+        assert np.linalg.norm(found - expected) <= bound * np.linalg.norm(expected)
+
+
+def test_small_products_read_their_first_operand_across():
+    def contracted(side):
+        text = jax.jit(hermitian_times).lower(np.eye(side), np.eye(side)).as_text()
+        return "contracting_dims = [1] x [0]" in text and "transpose" not in text
+
+    assert contracted(256)
+    assert not contracted(255)

@@ -30,10 +30,10 @@ def _temporary_leaves(blocks, **options):
 def test_temporary_memory_does_not_grow_with_depth(options):
     # A momentum that is not preconditioned where it lies, or gradients of one shape in one stack,
     # would add a leaf for every leaf.
-    shallow, deep = _temporary_leaves(4, **options), _temporary_leaves(12, **options)
+    shallow, deep = _temporary_leaves(16, **options), _temporary_leaves(32, **options)
     assert deep < shallow + 2
 
 
 def test_many_layers_take_one_stack():
     # Momentum of forty blocks, which directions replace where they lie.
-    assert _temporary_leaves(40) < len(SHAPES) * 40 + _temporary_leaves(4)
+    assert _temporary_leaves(40) < len(SHAPES) * 40 + _temporary_leaves(16)

@@ -11,9 +11,13 @@ __all__ = [
     "hermitian_part",
     "hermitian_product",
     "hermitian_square",
+    "hermitian_times",
+    "multiplier",
+    "skew_square",
 ]
 
-# Below this side what is saved is lost to the smaller products and their joining (two cores, CPU).
+# Below this side what is saved is lost to the smaller products and their joining, and one product
+# does not keep two cores busy (CPU).
 _LEAST_SIDE = 256
 
 # Columns that the CPU reads together. One after the other, each from as many lines of memory as
@@ -78,9 +82,37 @@ def hermitian_product(left: Array, right: Array, addend: Array | None = None) ->
     return jnp.concatenate([upper, lower])
 
 
+def multiplier(matrix: Array, adjoint: Array) -> Array:
+    """Return A, given Aᴴ besides, in the form in which it multiplies from the left fastest.
+
+    Several small products at once, as under `vmap`, take one core of a CPU in jaxlib 0.10; it hands
+    those that read their first operand across to another library, which divides them among all.
+
+    Args:
+        matrix: A, (n, n).
+        adjoint: Aᴴ, (n, n).
+
+    Returns:
+        (n, n).
+    """
+    return adjoint.conj().T if matrix.shape[0] < _LEAST_SIDE else matrix
+
+
+def hermitian_times(matrix: Array, other: Array) -> Array:
+    """Return A B of a Hermitian A, (n, n), and B, (n, m)."""
+    return multiplier(matrix, matrix) @ other
+
+
+def skew_square(matrix: Array) -> Array:
+    """Return A² of a skew-Hermitian matrix, (n, n), which is Hermitian."""
+    return hermitian_product(multiplier(matrix, -matrix), matrix)
+
+
 def hermitian_square(matrix: Array) -> Array:
     """Return A² of a Hermitian matrix, (n, n), or of a real diagonal, (n,)."""
-    return matrix * matrix if matrix.ndim == 1 else hermitian_product(matrix, matrix)
+    if matrix.ndim == 1:
+        return matrix * matrix
+    return hermitian_product(multiplier(matrix, matrix), matrix)
 
 
 def hermitian_flops(side: int, inner: int) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from rollfast.linalg.hermitian import hermitian_flops, hermitian_product
+from rollfast.linalg.hermitian import hermitian_flops, hermitian_product, multiplier
 from rollfast.typing import Array
 
 __all__ = ["along", "apply", "apply_normal", "balance", "gram", "gram_diagonal", "normal_factor"]
@@ -64,12 +64,16 @@ def apply_normal(
     for axis, (factor, normal) in enumerate(zip(factors, known, strict=True)):
         columns = math.prod(tensor.shape) // max(tensor.shape[axis], 1)
         if normal is not None:
-            tensor = along(normal, tensor, axis)
+            tensor = _along_hermitian(normal, tensor, axis)
         elif factor.ndim == 1 or _is_formed(factor.shape[0], columns):
-            tensor = along(normal_factor(factor), tensor, axis)
+            tensor = _along_hermitian(normal_factor(factor), tensor, axis)
         else:
             tensor = along(factor.conj().T, along(factor, tensor, axis), axis)
     return tensor
+
+
+def _along_hermitian(factor: Array, tensor: Array, axis: int) -> Array:
+    return along(factor if factor.ndim == 1 else multiplier(factor, factor), tensor, axis)
 
 
 def _is_formed(side: int, columns: int) -> bool:

@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from rollfast.linalg.hermitian import adjoint
+from rollfast.linalg.hermitian import adjoint, multiplier, skew_square
 from rollfast.linalg.norm_bounds import skew_norm_bound
 from rollfast.typing import Array
 
@@ -25,13 +25,15 @@ def rotate_second_order(matrix: Array, probes: Array, max_step: float = 1 / 8) -
     Source: psgd_torch a8616f1, `procrustes_step2`.
     """
     generator = _generator(matrix, probes)
-    once = generator @ matrix
-    twice = generator @ once
-    slope, curvature = _real_trace(once), _real_trace(twice)
+    square = skew_square(generator)
+    # Re tr(RQ) and Re tr(R²Q), entry by entry: Rᴴ = -R.
+    slope = -jnp.sum(jnp.real(generator.conj() * matrix))
+    curvature = jnp.sum(jnp.real(square.conj() * matrix))
     bends = curvature < 0
     best = -slope / jnp.where(bends, curvature, 1)
     step = jnp.where(bends, jnp.minimum(best, max_step), max_step)
-    return matrix + step * (once + step / 2 * twice)
+    turn, back = step * generator, step**2 / 2 * square
+    return matrix + multiplier(back + turn, back - turn) @ matrix
 
 
 def rotate_third_order(matrix: Array, probes: Array, max_step: float = 1 / 3) -> Array:

@@ -11,7 +11,7 @@ from rollfast.linalg import kronecker
 from rollfast.psgd.layout import Bucket, LeafLayout, buckets
 from rollfast.psgd.preconditioner import Preconditioner
 from rollfast.trees.batching import joined
-from rollfast.trees.turns import Turns, map_in_place, unstack
+from rollfast.trees.turns import Turns, at_once, map_in_place, unstack
 from rollfast.typing import Array
 
 __all__ = ["Way", "directed"]
@@ -118,17 +118,16 @@ def _in_a_loop(
     positive: Array,
 ) -> list[Array]:
     """Return what a function makes of a stack of all tensors, those of a leaf in one stack."""
+    width = at_once(stack.shape[0], stack[0].size)
 
     def replace(tensors: Array, turn: Array) -> Array:
-        place = turn.astype(jnp.uint32)
-        own = jax.tree.map(
-            lambda one: jax.lax.dynamic_index_in_dim(one, place, keepdims=False), known
-        )
-        return function(own, tensors[0])[None]
+        first = (turn * width).astype(jnp.uint32)
+        own = jax.tree.map(lambda one: jax.lax.dynamic_slice_in_dim(one, first, width), known)
+        return jax.vmap(function)(own, tensors)
 
     made = jax.lax.platform_dependent(
         stack,
-        cpu=lambda tensors: map_in_place(replace, tensors),
+        cpu=lambda tensors: map_in_place(replace, tensors, width),
         default=lambda tensors: jax.vmap(function)(known, tensors),
     )
     if set(bucket.layers) == {1}:

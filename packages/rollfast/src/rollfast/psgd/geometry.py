@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rollfast.linalg.hermitian import hermitian_part, hermitian_product
+from rollfast.linalg.hermitian import hermitian_part, hermitian_product, hermitian_times
 from rollfast.linalg.positive import cayley, exponential, hermitian_polar_factor
 from rollfast.linalg.procrustes import rotate_second_order, rotate_third_order
 from rollfast.linalg.upper import upper_product
@@ -100,7 +100,7 @@ def qep_matrix(q: Array, gradient: Array, step: Array, auxiliary: Auxiliary) -> 
     Source: psgd_torch a8616f1, `update_precond_kron_whiten_qep`.
     """
     del auxiliary
-    return q - step * (gradient @ q)
+    return q - step * hermitian_times(gradient, q)
 
 
 def qep_vector(q: Array, gradient: Array, step: Array) -> Array:
@@ -145,7 +145,7 @@ def q0p5eq1p5_matrix(q: Array, gradient: Array, step: Array, auxiliary: Auxiliar
 
     Source: psgd_torch a8616f1, `update_precond_kron_whiten_q0p5eq1p5`.
     """
-    return rotate_second_order(q - step * (gradient @ q), _probes(auxiliary))
+    return rotate_second_order(q - step * hermitian_times(gradient, q), _probes(auxiliary))
 
 
 def q0p5eq1p5_vector(q: Array, gradient: Array, step: Array) -> Array:
@@ -227,7 +227,7 @@ def pro4p_matrix(q: Array, gradient: Array, step: Array, auxiliary: Auxiliary) -
         count, p = carry
         return count + 1, rotate_third_order(p, probes)
 
-    start = (jnp.zeros([], jnp.int32), q - step * (gradient @ q))
+    start = (jnp.zeros([], jnp.int32), q - step * hermitian_times(gradient, q))
     return jax.lax.while_loop(unfinished, rotate, start)[1]
 
 
@@ -250,7 +250,9 @@ def ns_matrix(q: Array, gradient: Array, step: Array, auxiliary: Auxiliary) -> A
     Returns:
         Q after the step, (n, n), Hermitian and positive.
     """
-    return hermitian_polar_factor(q - step * (gradient @ q), auxiliary.least_iterations)
+    return hermitian_polar_factor(
+        q - step * hermitian_times(gradient, q), auxiliary.least_iterations
+    )
 
 
 def ns_vector(q: Array, gradient: Array, step: Array) -> Array:
@@ -331,12 +333,12 @@ def hyper_vector(q: Array, gradient: Array, step: Array) -> Array:
 
 
 def _quadratic(q: Array, change: Array) -> Array:
-    moved = q + change @ q
+    moved = q + hermitian_times(change, q)
     return hermitian_part(hermitian_product(moved, change, moved))
 
 
 def _congruence(q: Array, side: Array) -> Array:
-    return hermitian_part(hermitian_product(side @ q, side))
+    return hermitian_part(hermitian_product(hermitian_times(side, q), side))
 
 
 def _probes(auxiliary: Auxiliary) -> Array:

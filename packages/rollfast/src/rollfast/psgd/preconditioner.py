@@ -21,16 +21,10 @@ from rollfast.psgd.layout import Bucket, LeafLayout, buckets
 from rollfast.psgd.options import Mapping
 from rollfast.psgd.pair import Pair
 from rollfast.trees.batching import joined
-from rollfast.trees.turns import chosen, map_in_place
+from rollfast.trees.turns import at_once, chosen, map_in_place
 from rollfast.typing import Array, DTypeLike, Number
 
 __all__ = ["Preconditioner", "Stacks", "Step", "fit", "initial", "starting_scale"]
-
-# So many tensors of one shape are fitted at once on a CPU, as long as they have no more entries
-# than these together. Small ones alone leave cores idle: 24 blocks of a width of 128 stepped 10 %
-# faster, and not faster still by 6 or 8. Large ones push each other out of the cache.
-_MOST_AT_ONCE = 4
-_MOST_ENTRIES_AT_ONCE = 1_250_000
 
 # QᴴQ, by the form of Q.
 _NORMAL_FACTORS = {
@@ -170,7 +164,7 @@ def starting_scale(
         roots, counts = [], []
         for bucket in groups:
             parts, count = bucket.parts(leaves, layouts), len(bucket.numbers)
-            width = _width(count, math.prod(bucket.item.shape))
+            width = at_once(count, math.prod(bucket.item.shape))
 
             def measured(turn: Array, parts: list[Array] = parts, width: int = width) -> Array:
                 return jax.vmap(Sizes.root, (0, None))(chosen(parts, turn, width), power)
@@ -246,7 +240,7 @@ def _mapped(
     # Batched triangular solves of several buckets can stop for ever in jaxlib 0.10.
     one_by_one = rule.geometry.basis == "whitened" or mapping.batch_size == 1
     size = None if one_by_one else mapping.batch_size
-    width = 1 if one_by_one else _width(count, pairs.gradients[0][0].size)
+    width = 1 if one_by_one else at_once(count, pairs.gradients[0][0].size)
 
     def in_turn(before: _Fit, pairs: _Pairs) -> _Fit:
         return map_in_place(
@@ -256,25 +250,19 @@ def _mapped(
     def some(before: _Fit, pairs: _Pairs) -> _Fit:
         return jax.lax.map(lambda each: move(*each), (before, pairs.together()), batch_size=size)
 
-    def at_once(before: _Fit, pairs: _Pairs) -> _Fit:
+    def all_at_once(before: _Fit, pairs: _Pairs) -> _Fit:
         return _stack_moved(move, before, pairs.together())
 
     if count == 1:
-        return at_once(before, pairs)
+        return all_at_once(before, pairs)
     in_parts = mapping.in_turn or rule.geometry.basis == "whitened"
     return jax.lax.platform_dependent(
         before,
         pairs,
         cpu=some if in_parts and not one_by_one else in_turn,
         # To choose a leaf inside of a loop, a GPU would have to wait for the host.
-        default=some if in_parts else at_once,
+        default=some if in_parts else all_at_once,
     )
-
-
-def _width(count: int, size: int) -> int:
-    """Return how many of some tensors are moved at once on a CPU: a divisor of their number."""
-    most = max(min(_MOST_AT_ONCE, _MOST_ENTRIES_AT_ONCE // size), 1)
-    return next(width for width in range(most, 0, -1) if count % width == 0)
 
 
 def _stack_moved(move: Callable[[_Fit, _Pair], _Fit], before: _Fit, to: _Pair) -> _Fit:
