@@ -7,8 +7,8 @@ import pytest
 
 from rollfast import kron
 
-SHAPES = ((64, 512), (512, 64))
-ENTRIES = 64 * 512
+SHAPES = ((64, 4096), (4096, 64))
+ENTRIES = 64 * 4096
 
 
 def _temporary_leaves(blocks, **options):

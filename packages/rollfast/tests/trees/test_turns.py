@@ -22,12 +22,16 @@ def test_a_stack_comes_apart_in_order():
 
 @pytest.mark.parametrize("first", [1.0, -1.0, 0.0, jnp.inf, -jnp.inf, jnp.nan], ids=str)
 def test_an_entry_is_that_of_its_place_whatever_came_before(first):
-    stacks = {"a": normal(31, 9, 3).at[3, 0].set(first), "b": normal(32, 9)}
+    # The last of a turn of three, which is as many as large results may come in.
+    stacks = {"a": normal(31, 9, 3).at[2, 0].set(first), "b": normal(32, 9)}
+    large = 10**9
 
     def step(stacks, count):
         turns = Turns(count)
-        alone = turns.take({"c": jnp.ones([1, 2])}, lambda own, index: own["c"] + index)
-        own = turns.take(stacks, lambda own, index: jnp.append(own["a"], own["b"]) * (index + 1))
+        alone = turns.take({"c": jnp.ones([1, 2])}, lambda own, index: own["c"] + index, 2)
+        own = turns.take(
+            stacks, lambda own, index: jnp.append(own["a"], own["b"]) * (index + 1), large
+        )
         return alone + own
 
     alone, *results = jax.jit(step)(stacks, COUNT)

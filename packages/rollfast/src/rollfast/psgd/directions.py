@@ -103,7 +103,7 @@ def _one_by_one(
 ) -> list[Array]:
     """Return P g of tensors that come in stacks of one layer or more."""
     tensors = [part[row] for part in parts for row in range(part.shape[0])]
-    made = turns.take(known, lambda own, index: way.unlimited(own, tensors[index]))
+    made = turns.take(known, lambda own, index: way.unlimited(own, tensors[index]), tensors[0].size)
     ends = itertools.accumulate(bucket.layers)
     return [
         jnp.stack(made[end - count : end]) for count, end in zip(bucket.layers, ends, strict=True)

@@ -4,6 +4,7 @@ On a CPU memory that is new to a step has to be made ready first, page by page.
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 
 import jax
@@ -13,16 +14,17 @@ from rollfast.typing import Array, PyTree
 
 __all__ = ["Turns", "at_once", "chosen", "map_in_place", "unstack"]
 
-# With so many, 24 blocks of a width of 128 stepped 18 % faster than with four, and as fast as with
-# 24, which took three times the temporary memory (two cores).
-_AT_ONCE = 8
-
-# So many tensors of one shape are computed at once in a loop on a CPU, as long as they have no more
-# entries than these together. Small ones alone leave cores idle: 24 blocks of a width of 128
-# stepped 10 % faster by four, and 4 % faster still by eight. Large ones push each other out of the
-# cache.
-_MOST_AT_ONCE = 8
+# Small tensors alone leave cores idle, large ones push each other out of the cache: this many
+# entries are worked on at once on a CPU. A step without an update of 24 blocks of a width of 128,
+# twelve at once, took five sixths of the time of four at once.
 _MOST_ENTRIES_AT_ONCE = 1_250_000
+
+# But no fewer tensors than these, with which more layers stepped faster than with one or two.
+_LEAST_AT_ONCE = 4
+
+# And no more than these in a loop: 24 blocks of a width of 128 stepped 10 % faster by four than one
+# by one, and 4 % faster still by eight.
+_MOST_IN_A_LOOP = 8
 
 
 def unstack(stack: Array, positive: Array) -> list[Array]:
@@ -76,17 +78,23 @@ class Turns:
         self.true = positive > 0
         self._last: Array | None = None
 
-    def take(self, stacks: PyTree, function: Callable[[PyTree, int], Array]) -> list[Array]:
+    def take(
+        self, stacks: PyTree, function: Callable[[PyTree, int], Array], size: int
+    ) -> list[Array]:
         """Return what a function makes of every entry.
 
         Args:
             stacks: Any tree of arrays (n, …).
             function: From the entries at a place, and the place, to an array.
+            size: Entries of that array.
         """
         count = jax.tree.leaves(stacks)[0].shape[0]
+        most = max(_MOST_ENTRIES_AT_ONCE // size, _LEAST_AT_ONCE)
+        # As many in each turn: a few that are left over would leave cores idle.
+        width = math.ceil(count / math.ceil(count / most))
         results: list[Array] = []
-        for start in range(0, count, _AT_ONCE):
-            some = range(start, min(start + _AT_ONCE, count))
+        for start in range(0, count, width):
+            some = range(start, min(start + width, count))
             # An entry that has no others is where it is; to ask for its place would copy it.
             places: Sequence[Array | int] = [0] if count == 1 else _hidden(some, self._now())
             results += [
@@ -139,13 +147,13 @@ def chosen(parts: Sequence[Array], turn: Array, width: int = 1) -> Array:
 
 
 def at_once(count: int, size: int) -> int:
-    """Return how many of some tensors are computed at once on a CPU, a divisor of their number.
+    """Return how many of some tensors a loop takes at once on a CPU, a divisor of their number.
 
     Args:
         count: How many tensors there are.
         size: How many entries each has.
     """
-    most = max(min(_MOST_AT_ONCE, _MOST_ENTRIES_AT_ONCE // size), 1)
+    most = max(min(_MOST_IN_A_LOOP, _MOST_ENTRIES_AT_ONCE // size), 1)
     return next(width for width in range(most, 0, -1) if count % width == 0)
 
 
