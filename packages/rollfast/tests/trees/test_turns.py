@@ -22,7 +22,7 @@ def test_a_stack_comes_apart_in_order():
 
 @pytest.mark.parametrize("first", [1.0, -1.0, 0.0, jnp.inf, -jnp.inf, jnp.nan], ids=str)
 def test_an_entry_is_that_of_its_place_whatever_came_before(first):
-    # The last of a turn of three, which is as many as large results may come in.
+    # The last of a turn of three: large results come in turns of four at most, all alike.
     stacks = {"a": normal(31, 9, 3).at[2, 0].set(first), "b": normal(32, 9)}
     large = 10**9
 

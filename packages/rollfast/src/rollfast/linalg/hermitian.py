@@ -1,4 +1,4 @@
-"""Products that are known to be Hermitian, of which a quarter need not be multiplied."""
+"""Products of Hermitian matrices, and Hermitian ones, of which a quarter need not be multiplied."""
 
 import jax
 import jax.numpy as jnp

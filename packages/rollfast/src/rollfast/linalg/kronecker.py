@@ -73,6 +73,7 @@ def apply_normal(
 
 
 def _along_hermitian(factor: Array, tensor: Array, axis: int) -> Array:
+    # On the last axis it multiplies from the right, where either form will do.
     return along(factor if factor.ndim == 1 else multiplier(factor, factor), tensor, axis)
 
 

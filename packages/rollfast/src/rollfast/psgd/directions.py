@@ -1,6 +1,7 @@
 """P g of a whole tree: every tensor with its own factors, within its own limits."""
 
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 from rollfast.linalg import kronecker
 from rollfast.psgd.layout import Bucket, LeafLayout, buckets
 from rollfast.psgd.preconditioner import Preconditioner
-from rollfast.trees.batching import joined
+from rollfast.trees.batching import joined, map_stack
 from rollfast.trees.turns import Turns, at_once, map_in_place, unstack
 from rollfast.typing import Array
 
@@ -19,6 +20,10 @@ __all__ = ["Way", "directed"]
 # Up to this many tensors of one shape are multiplied one by one, which saves the copies to and from
 # a stack, a fifth of a step of 24 blocks; more go in a loop, which compiles one body (two cores).
 _MOST_ONE_BY_ONE = 32
+
+# From so many entries on one keeps the cores busy, and several would have their norms taken twice
+# (`guards.global_norm`).
+_LARGE = 2**17
 
 
 class _Known(NamedTuple):
@@ -118,12 +123,13 @@ def _in_a_loop(
     positive: Array,
 ) -> list[Array]:
     """Return what a function makes of a stack of all tensors, those of a leaf in one stack."""
-    width = at_once(stack.shape[0], stack[0].size)
+    size = math.prod(stack.shape[1:])
+    width = at_once(stack.shape[0], size) if size < _LARGE else 1
 
     def replace(tensors: Array, turn: Array) -> Array:
         first = (turn * width).astype(jnp.uint32)
         own = jax.tree.map(lambda one: jax.lax.dynamic_slice_in_dim(one, first, width), known)
-        return jax.vmap(function)(own, tensors)
+        return map_stack(function, own, tensors)
 
     made = jax.lax.platform_dependent(
         stack,

@@ -94,7 +94,7 @@ def scale_by_kron(
         scanned_layers: Tree of booleans, in whole or as a prefix: leaves whose first axis runs
             over layers, each of which is a tensor with factors of its own.
         lax_map_scanned_layers: Whether tensors of one shape are taken some at a time, which saves
-            memory, instead of all at once. On a CPU they are taken one by one in any case.
+            memory, instead of all at once. On a CPU they are taken a few at a time anyhow.
         lax_map_batch_size: How many at a time.
         preconditioner_mode: Geometry of the update: `EQ`, `QEP`, `QEQ`, `Q0.5EQ1.5`, `QUAD`,
             `QUAD4P`, `PRO4P`, `NS`, `EXP`, `TAYLOR2` or `HYPER`.

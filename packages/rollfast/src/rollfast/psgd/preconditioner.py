@@ -20,7 +20,7 @@ from rollfast.psgd.fitting import MOMENTS, Rule, Sizes, update_factors
 from rollfast.psgd.layout import Bucket, LeafLayout, buckets
 from rollfast.psgd.options import Mapping
 from rollfast.psgd.pair import Pair
-from rollfast.trees.batching import joined
+from rollfast.trees.batching import joined, map_stack
 from rollfast.trees.turns import at_once, chosen, map_in_place
 from rollfast.typing import Array, DTypeLike, Number
 
@@ -244,14 +244,14 @@ def _mapped(
 
     def in_turn(before: _Fit, pairs: _Pairs) -> _Fit:
         return map_in_place(
-            lambda fit, turn: _stack_moved(move, fit, pairs.at(turn, width)), before, width
+            lambda fit, turn: map_stack(move, fit, pairs.at(turn, width)), before, width
         )
 
     def some(before: _Fit, pairs: _Pairs) -> _Fit:
         return jax.lax.map(lambda each: move(*each), (before, pairs.together()), batch_size=size)
 
     def all_at_once(before: _Fit, pairs: _Pairs) -> _Fit:
-        return _stack_moved(move, before, pairs.together())
+        return map_stack(move, before, pairs.together())
 
     if count == 1:
         return all_at_once(before, pairs)
@@ -263,14 +263,6 @@ def _mapped(
         # To choose a leaf inside of a loop, a GPU would have to wait for the host.
         default=some if in_parts else all_at_once,
     )
-
-
-def _stack_moved(move: Callable[[_Fit, _Pair], _Fit], before: _Fit, to: _Pair) -> _Fit:
-    """Move the preconditioners of a stack of tensors, one alone without the axis of the stack."""
-    if to.key.shape[0] > 1:
-        return jax.vmap(move)(before, to)
-    alone = jax.tree.map(lambda x: x[0], (before, to))
-    return jax.tree.map(lambda x: x[None], move(*alone))
 
 
 def _moved(fit: _Fit, to: _Pair, item: DrawnSlice, rule: Rule, scale: Array) -> _Fit:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Hashable, Sequence
 import jax
 import jax.numpy as jnp
 
-from rollfast.typing import Array
+from rollfast.typing import Array, PyTree
 
-__all__ = ["group_by", "joined", "map_matrices"]
+__all__ = ["group_by", "joined", "map_matrices", "map_stack"]
 
 
 def group_by(keys: Sequence[Hashable]) -> list[list[int]]:
@@ -21,6 +21,25 @@ def group_by(keys: Sequence[Hashable]) -> list[list[int]]:
 def joined(stacks: Sequence[Array]) -> Array:
     """Return stacks in one along their first axis, a single one as it is."""
     return stacks[0] if len(stacks) == 1 else jnp.concatenate(stacks)
+
+
+def map_stack(function: Callable[..., PyTree], *stacks: PyTree) -> PyTree:
+    """Return what a function makes of all entries of some stacks at once.
+
+    One entry alone goes without the axis of the stack, under which a branch would be taken both
+    ways.
+
+    Args:
+        function: From an entry of every stack to a tree of arrays.
+        *stacks: Trees of arrays (n, …).
+
+    Returns:
+        A tree of arrays (n, …).
+    """
+    if jax.tree.leaves(stacks)[0].shape[0] > 1:
+        return jax.vmap(function)(*stacks)
+    alone = jax.tree.map(lambda stack: stack[0], stacks)
+    return jax.tree.map(lambda result: result[None], function(*alone))
 
 
 def map_matrices(function: Callable[..., Array], *stacks: Array) -> Array:

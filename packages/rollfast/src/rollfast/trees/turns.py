@@ -4,6 +4,7 @@ On a CPU memory that is new to a step has to be made ready first, page by page.
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -89,12 +90,12 @@ class Turns:
             size: Entries of that array.
         """
         count = jax.tree.leaves(stacks)[0].shape[0]
-        most = max(_MOST_ENTRIES_AT_ONCE // size, _LEAST_AT_ONCE)
-        # As many in each turn: a few that are left over would leave cores idle.
-        width = math.ceil(count / math.ceil(count / most))
+        turns = math.ceil(count / max(_MOST_ENTRIES_AT_ONCE // size, _LEAST_AT_ONCE))
+        # As many in each: a few that are left over would leave cores idle.
+        bounds = [count * turn // turns for turn in range(turns + 1)]
         results: list[Array] = []
-        for start in range(0, count, width):
-            some = range(start, min(start + width, count))
+        for start, stop in itertools.pairwise(bounds):
+            some = range(start, stop)
             # An entry that has no others is where it is; to ask for its place would copy it.
             places: Sequence[Array | int] = [0] if count == 1 else _hidden(some, self._now())
             results += [
