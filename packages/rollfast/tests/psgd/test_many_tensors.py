@@ -64,6 +64,12 @@ def test_leaves(options):
     _assert_equal_firsts(few, many)
 
 
+def test_leaves_without_a_divisor_go_one_at_a_time():
+    # Thirty-seven is prime.
+    few, many = _directions(_leaves(3, 6, 4)), _directions(_leaves(37, 6, 4))
+    _assert_equal_firsts(few, many)
+
+
 def test_scanned_layers():
     stack = jnp.stack(list(_leaves(MANY, 6, 4).values()))
     options = {"scanned_layers": True, "grad_clip_max_amps": (0.5, 0.8)}

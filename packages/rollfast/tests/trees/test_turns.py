@@ -80,3 +80,15 @@ def test_every_entry_is_replaced_and_nothing_else_is_made(width):
     np.testing.assert_array_equal(results["b"], wanted["b"])
     # Entries that are read and written, fewer than there are in the stack.
     assert temporary < 4 * width * entry
+
+
+def test_every_entry_is_replaced_by_its_own_under_vmap():
+    """JAX 0.6.0 would replace others than those at unsigned places."""
+    stacks = normal(42, 2, 5, 3)
+    factors = normal(43, 5)
+
+    def scale(entries, turn):
+        return entries * factors[turn]
+
+    replaced = jax.jit(jax.vmap(lambda stack: map_in_place(scale, stack)))(stacks)
+    np.testing.assert_array_equal(replaced, stacks * factors[:, None])

@@ -177,8 +177,8 @@ def map_in_place(
     """
 
     def replace(turn: Array, carried: PyTree) -> PyTree:
-        # An unsigned place is not looked at for one from behind.
-        first = (turn * width).astype(jnp.uint32)
+        # Signed: under `vmap` JAX 0.6.0 replaces other entries than those at an unsigned place.
+        first = turn * width
         entries = jax.tree.map(
             lambda stack: jax.lax.dynamic_slice_in_dim(stack, first, width), carried
         )
