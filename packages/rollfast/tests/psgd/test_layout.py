@@ -168,6 +168,27 @@ def test_layers_by_a_tree_or_a_prefix_of_one(flags, wanted):
     assert scanned_flags(flags, TREE) == wanted
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"g": True}, r"scanned_layers\['g'\] is not allowed"),
+        ({"a": {"b": {"x": True}}}, r"scanned_layers\['a'\]\['b'\]\['x'\] is not allowed"),
+        ([False], r"scanned_layers\[0\] is not allowed"),
+        ({"a": {"b": 1}}, r"scanned_layers\['a'\]\['b'\]=1 is not allowed"),
+        ("b", "scanned_layers='b' is not allowed"),
+    ],
+    ids=str,
+)
+def test_a_flag_that_would_be_overlooked_is_refused(flags, message):
+    with pytest.raises(ValueError, match=message):
+        scanned_flags(flags, TREE)
+
+
+def test_a_flag_inside_what_is_masked_or_for_an_empty_tree_is_passed_over():
+    assert not any(scanned_flags({"d": [True], "e": {"x": True}}, TREE))
+    assert scanned_flags(True, {}) == []
+
+
 def test_the_state_has_the_factors_of_the_layout():
     """A list for every kind of tensor, at the leaf with the first, of stacks for every axis."""
     optimizer = scale_by_kron(

@@ -21,6 +21,7 @@ from rollfast.prism.dimension_numbers import (
 )
 from rollfast.prism.direction import Direction, Momentum, Shaping
 from rollfast.trees.precision import copied, in_accumulator_dtype, to_accumulators
+from rollfast.trees.shapes import check_shapes
 from rollfast.typing import Array, DTypeLike, Number, PyTree, ScalarOrSchedule
 
 __all__ = ["ScaleByPrismState", "prism", "scale_by_prism"]
@@ -116,6 +117,7 @@ def scale_by_prism(
     ) -> tuple[PyTree, ScaleByPrismState]:
         del params, extra
         numbers = resolve(weight_dimension_numbers, updates)
+        check_shapes("updates", updates, state.mu)
         gradients, structure = jax.tree.flatten(updates)
         wide = to_accumulators(gradients)
         kept = jax.tree.leaves(state.mu)

@@ -17,6 +17,7 @@ from rollfast.psgd.options import KeyOrSeed, Momentum, Precision, Timing
 from rollfast.psgd.pair import Decision, Pair, paired
 from rollfast.trees.flat import flat_dtype, flat_size, flatten, unflatten
 from rollfast.trees.precision import copied, to_accumulators
+from rollfast.trees.shapes import check_shapes
 from rollfast.typing import Array, DTypeLike, Number, PyTree, scalar_dtype
 
 __all__ = ["Family", "FlatMethod", "FlatOptions", "Start", "guarded"]
@@ -153,13 +154,13 @@ class FlatMethod:
         wide = to_accumulators(gradients)
         ahead, momentum, mu = wide, wide, state.mu
         if mu is not None:
+            check_shapes("updates", updates, mu)
             kept = structure.flatten_up_to(mu)
             of = self.options.momentum
             ahead, momentum, kept = advance(wide, kept, of, state.count, sound)
             mu = structure.unflatten(kept)
-        pair = paired(
-            structure, wide if self.options.fitting.whiten_grad else momentum, Hvp, vector
-        )
+        fitted = wide if self.options.fitting.whiten_grad else momentum
+        pair = paired(updates, fitted, Hvp, vector)
         before = self.family.fitted(*(getattr(state, name) for name in self.family.fitted._fields))
         after, used, pending = self._fitted(
             before, pair, state, Decision(update_preconditioner, sound)

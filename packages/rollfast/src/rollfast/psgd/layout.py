@@ -5,9 +5,11 @@ A layout follows from shapes, dtypes and options alone; `init` and `update` deri
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from rollfast.psgd.draws import DrawnSlice
 from rollfast.psgd.options import Structure
@@ -206,9 +208,11 @@ def scanned_flags(scanned_layers: PyTree | None, tree: PyTree) -> list[bool]:
         tree: Parameters or gradients; leaves that are masked out of it are passed over.
 
     Raises:
-        ValueError: A leaf without axes is said to be scanned, or a flag is no boolean.
+        ValueError: A leaf without axes is said to be scanned, a flag is no boolean, or is for
+            a place that the tree does not have.
     """
     flagged = dict(jax.tree_util.tree_flatten_with_path(scanned_layers)[0])
+    _check_flags(flagged, tree)
     flags = []
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         given = [flagged[path[:end]] for end in range(len(path) + 1) if path[:end] in flagged]
@@ -220,3 +224,22 @@ def scanned_flags(scanned_layers: PyTree | None, tree: PyTree) -> list[bool]:
             )
         flags.append(flag)
     return flags
+
+
+def _check_flags(flagged: dict[tuple[Any, ...], Any], tree: PyTree) -> None:
+    """Refuse what would be overlooked: a flag that is not one, or that belongs to nothing."""
+
+    def is_absent(node: Any) -> bool:
+        return node is None or isinstance(node, optax.MaskedNode)
+
+    nodes = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_absent)[0]
+    for place, flag in flagged.items():
+        name = f"scanned_layers{jax.tree_util.keystr(place)}"
+        if not isinstance(flag, bool) and getattr(flag, "dtype", None) != jnp.bool_:
+            raise ValueError(f"{name}={flag!r} is not allowed; it must be True or False.")
+        # What is masked out may have been a tree, with flags inside.
+        if place and not any(
+            path[: len(place)] == place or (is_absent(node) and place[: len(path)] == path)
+            for path, node in nodes
+        ):
+            raise ValueError(f"{name} is not allowed; the parameters have no such place.")

@@ -35,6 +35,7 @@ from rollfast.psgd.preconditioner import (
     starting_scale,
 )
 from rollfast.trees.precision import copied, to_accumulators
+from rollfast.trees.shapes import check_shapes
 from rollfast.typing import Array, DTypeLike, Number, PyTree, ScalarOrSchedule, scalar_dtype
 
 __all__ = ["Fitting", "Method", "ScaleByKronState"]
@@ -191,11 +192,12 @@ class Method:
         wide = to_accumulators(gradients)
         ahead, averaged, mu = wide, wide, state.mu
         if mu is not None:
+            check_shapes("updates", updates, mu)
             kept = structure.flatten_up_to(mu)
             ahead, averaged, kept = advance(wide, kept, self.momentum, state.count, sound)
             mu = structure.unflatten(kept)
         fitted = wide if self.fitting.whiten_grad else averaged
-        pair = paired(structure, fitted, Hvp, vector)
+        pair = paired(updates, fitted, Hvp, vector)
         before = _taken_down(structure, state)
         after, correction, pending = self._fitted(
             before, pair, layouts, state, Decision(update_preconditioner, sound)

@@ -1,7 +1,7 @@
 """What a preconditioner is fitted to in a step, and whether it is."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from rollfast import guards
 from rollfast.psgd.options import Timing
 from rollfast.trees.precision import cast_like, to_accumulators
+from rollfast.trees.shapes import check_shapes
 from rollfast.typing import Array, PyTree
 
 __all__ = ["Decision", "Pair", "Progress", "paired"]
@@ -26,25 +27,29 @@ class Pair(NamedTuple):
     probes: Sequence[Array] | None
 
 
-def paired(structure: Any, gradients: list[Array], products: PyTree, vectors: PyTree) -> Pair:
+def paired(tree: PyTree, gradients: list[Array], products: PyTree, vectors: PyTree) -> Pair:
     """Return the pair of a step.
 
     Args:
-        structure: Of the tree.
+        tree: Gradients as they are given.
         gradients: What to fit to where there are no products, in the dtype of their sums.
         products: Tree of Hessian-vector products, or None.
         vectors: Tree of the vectors that the Hessian was multiplied with, or None.
 
     Raises:
-        ValueError: One of the two is given without the other.
+        ValueError: One of the two is given without the other, or with leaves of other shapes than
+            the gradients have.
     """
     if (products is None) != (vectors is None):
         given, missing = ("vector", "Hvp") if products is None else ("Hvp", "vector")
         raise ValueError(f"{given} is given without {missing}; update needs both or neither.")
     if products is None:
         return Pair(gradients, None)
-    wide = [to_accumulators(structure.flatten_up_to(tree)) for tree in (products, vectors)]
-    return Pair(cast_like(wide[0], gradients), cast_like(wide[1], gradients))
+    structure, wide = jax.tree.structure(tree), []
+    for name, given in (("Hvp", products), ("vector", vectors)):
+        check_shapes(name, given, tree)
+        wide.append(cast_like(to_accumulators(structure.flatten_up_to(given)), gradients))
+    return Pair(*wide)
 
 
 class Progress(Protocol):

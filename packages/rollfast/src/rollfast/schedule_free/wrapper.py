@@ -18,6 +18,7 @@ from rollfast.schedule_free.weighting import (
     averaging_weight,
 )
 from rollfast.trees.precision import cast_like, copied, to_accumulators
+from rollfast.trees.shapes import check_shapes
 from rollfast.typing import (
     Array,
     DTypeLike,
@@ -126,6 +127,7 @@ def schedule_free(
     ) -> tuple[PyTree, ScheduleFreeState]:
         if params is None:
             raise ValueError("schedule_free needs params: call update(grads, state, params).")
+        check_shapes("updates", updates, state.z)
         if limits.get("inner_skips"):
             extra["sound"] = sound
         y = to_accumulators(params)
