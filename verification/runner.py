@@ -136,6 +136,7 @@ def _try_fault(task: Task, options: Options) -> dict[str, Any]:
 
     fault = CATALOGUE[task.position]
     checks = by_relevance(all_checks(), fault.target, fault.also)
+    checks.sort(key=lambda check: not fault.first or fault.first not in check.title)
     try:
         source = edited(fault.edited, fault.old, fault.new)
         found = convict(fault.edited, source, checks, options.seed, raising_counts=False)

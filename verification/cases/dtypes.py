@@ -1,4 +1,4 @@
-"""A step keeps every dtype, asked of the traced step alone: nothing is computed."""
+"""A step keeps every dtype and shape, asked of the traced step alone: nothing is computed."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -60,7 +60,7 @@ def _dtypes(
     given: str = GIVEN,
     shapes: Sequence[tuple[int, ...]] = SHAPES,
 ) -> Callable[[np.random.Generator], Any]:
-    """Return the dtypes of gradients and state before a step, or of updates and state after it."""
+    """Return the dtypes and shapes of gradients and state before a step, or of what it returns."""
 
     def run(rng: np.random.Generator) -> Any:
         del rng
@@ -72,7 +72,7 @@ def _dtypes(
         after = jax.eval_shape(optimizer.update, tree, state, tree)
         sides = (tree, state), after
         return [
-            np.asarray(1.0 + DTYPES.index(str(leaf.dtype)))
+            np.asarray([1.0 + DTYPES.index(str(leaf.dtype)), *leaf.shape])
             for leaf in jax.tree.leaves(sides[number])
         ]
 
@@ -82,10 +82,13 @@ def _dtypes(
 def _holds(name: str) -> Callable[[np.random.Generator], Any]:
     """Return, for each option and each leaf alone, whether something is kept in that dtype."""
 
+    def before(option: str, shape: tuple[int, ...]) -> Callable[[np.random.Generator], Any]:
+        return _dtypes(name, 0, [option], shapes=[shape])
+
     def run(rng: np.random.Generator) -> Any:
         code = 1.0 + DTYPES.index(ASKED)
         return [
-            np.asarray(float(code in _dtypes(name, 0, [one], shapes=[shape])(rng)))
+            np.asarray(float(any(code == leaf[0] for leaf in before(one, shape)(rng))))
             for one in _options(name)
             for shape in SHAPES
         ]
@@ -151,7 +154,7 @@ CHECKS = (
     *(
         Equivalence(
             name=name,
-            label="dtypes after a step = dtypes before",
+            label="dtypes and shapes after a step = those before",
             left=_dtypes(name, 1, _options(name)),
             right=_dtypes(name, 0, _options(name)),
             budget=0.0,
@@ -162,7 +165,7 @@ CHECKS = (
     *(
         Equivalence(
             name=name,
-            label=f"dtypes after a step of {ASKED} = dtypes before",
+            label=f"dtypes and shapes after a step of {ASKED} = those before",
             left=_dtypes(name, 1, (), ASKED),
             right=_dtypes(name, 0, (), ASKED),
             budget=0.0,

@@ -10,6 +10,7 @@ from verification.faults.psgd import PSGD
 from verification.faults.psgd_flat import PSGD_FLAT
 from verification.faults.psgd_flat_kernels import KERNELS
 from verification.faults.psgd_kernels import LINALG, RULES
+from verification.faults.psgd_steps import STEPS
 from verification.faults.schedule_free import SCHEDULE_FREE
 from verification.faults.support import SUPPORT
 
@@ -21,6 +22,7 @@ CATALOGUE: tuple[Fault, ...] = (
     *LINALG,
     *RULES,
     *PSGD,
+    *STEPS,
     *KERNELS,
     *PSGD_FLAT,
     *SUPPORT,

@@ -17,6 +17,7 @@ class Fault:
         source: Where the bug lived.
         also: Dotted names of further checks that may catch it.
         module: Module that holds the text, if it is not that of the target.
+        first: Part of the titles of the checks to try first; nothing if others find it as soon.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Fault:
     source: str
     also: tuple[str, ...] = ()
     module: str = ""
+    first: str = ""
 
     @property
     def edited(self) -> str:
@@ -33,6 +35,6 @@ class Fault:
         return self.module or self.target.rpartition(".")[0]
 
 
-def slip(target: str, name: str, old: str, new: str, module: str = "") -> Fault:
+def slip(target: str, name: str, old: str, new: str, module: str = "", first: str = "") -> Fault:
     """Return a wrong version that was not seen anywhere, but is easily made."""
-    return Fault(name, target, old, new, "a slip of the pen", module=module)
+    return Fault(name, target, old, new, "a slip of the pen", module=module, first=first)

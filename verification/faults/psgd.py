@@ -13,7 +13,8 @@ PSGD = (
     Fault(
         "unknown name is the default",
         "psgd.geometry.geometry",
-        'check_choice("preconditioner_mode", name, GEOMETRIES)\n    return GEOMETRIES[name]',
+        'check_choice("preconditioner_mode", name, GEOMETRIES, unlisted=["Q0p5EQ1p5"])\n'
+        "    return GEOMETRIES[name]",
         "return GEOMETRIES.get(name, _DEFAULT)",
         f"{ROLLFAST}: any misspelt mode is Q0.5EQ1.5",
     ),
@@ -38,10 +39,10 @@ PSGD = (
     Fault(
         "one draw for all layers",
         SCALE,
-        "keys = slice_keys(step.key, step.number, jnp.asarray(numbers, jnp.int32))",
-        "keys = slice_keys(step.key, step.number, jnp.zeros(len(numbers), jnp.int32))",
+        "words = stream[begin:end].reshape(len(numbers), size)",
+        "words = jnp.broadcast_to(stream[begin : begin + size], (len(numbers), size))",
         f"{ROLLFAST}: scanned layers share a key",
-        module="psgd.preconditioner",
+        module="psgd.draws",
     ),
     Fault(
         "scale of the first layer alone",
@@ -173,8 +174,8 @@ PSGD = (
     slip(
         f"{FITTING}.update_factors",
         "step by the estimate of the step before",
-        "step = rule.learning_rate / jnp.where(estimate > 0, estimate, 1)",
-        "step = rule.learning_rate / jnp.where(estimates[axis] > 0, estimates[axis], 1)",
+        "/ jnp.where(estimate > 0, estimate, 1)",
+        "/ jnp.where(estimates[axis] > 0, estimates[axis], 1)",
     ),
     Fault(
         "1 / mean(g⁴)⁸",

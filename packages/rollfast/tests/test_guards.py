@@ -47,6 +47,13 @@ def test_zero_and_empty_updates():
         assert_identical(guards.clip_by_tensor_rms(update, 2.0, 10.0), update)
 
 
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf])
+@pytest.mark.parametrize("dtype", ["float32", "complex64"])
+def test_an_update_that_is_not_finite_is_left_out(bad, dtype):
+    update = normal(6, 3, 4, dtype=dtype).at[1, 2].set(bad)
+    assert_identical(guards.clip_by_tensor_rms(update, 2.0, 10.0), jnp.zeros_like(update))
+
+
 @pytest.mark.parametrize("exponent", [-120, -80, 0, 80, 120])
 def test_norm_at_any_scale(exponent):
     """Powers of two change no bit, though squares would overflow or vanish."""

@@ -74,6 +74,16 @@ def wrong_with(factory):
     ]
 
 
+# What the docstring of `scale_by_kron` says must be among the static arguments.
+STRUCTURE_OF_KRON = (
+    "max_size_triangular",
+    "max_skew_triangular",
+    "min_ndim_triangular",
+    "merge_small_dims",
+    "partition_large_dims",
+    "lax_map_batch_size",
+)
+
 # Factory, argument, wrong value, what the message says is allowed.
 WRONG = [
     (scale_by_prism, "b1", 1.0, "[0, 1)"),
@@ -113,9 +123,9 @@ WRONG = [
     (scale_by_kron, "damping", -1e-9, "[0, inf)"),
     (scale_by_kron, "newton_schulz_iters", 0, "whole number from 1"),
     (scale_by_kron, "preconditioner_init_scale", 0.0, "positive"),
-    (scale_by_kron, "max_size_triangular", -1.0, "[0, inf)"),
-    (scale_by_kron, "max_skew_triangular", float("nan"), "[0, inf)"),
-    (scale_by_kron, "min_ndim_triangular", -1.0, "[0, inf)"),
+    (scale_by_kron, "max_size_triangular", -1.0, "[0, inf]"),
+    (scale_by_kron, "max_skew_triangular", float("nan"), "[0, inf]"),
+    (scale_by_kron, "min_ndim_triangular", -1.0, "whole number from 0"),
     (scale_by_kron, "memory_save_mode", "smart_one_diag", "one_diag"),
     (scale_by_kron, "merge_small_dims", 0, "whole number from 1"),
     (scale_by_kron, "merge_small_dims", True, "whole number"),
@@ -139,8 +149,8 @@ WRONG = [
     (scale_by_lra, "uvd_rank_of_approximation", 2.0, "whole number from 0"),
     (scale_by_lra, "uvd_rank_of_approximation", None, "whole number from 0"),
     (scale_by_dense_newton, "preconditioner_mode", "QUADRATIC", "QUAD4P"),
-    (scale_by_affine, "max_size_triangular", -1.0, "[0, inf)"),
-    (scale_by_affine, "max_skew_triangular", float("nan"), "[0, inf)"),
+    (scale_by_affine, "max_size_triangular", -1.0, "[0, inf]"),
+    (scale_by_affine, "max_skew_triangular", float("nan"), "[0, inf]"),
     (xmat, "weight_decay", -0.1, "[0, inf)"),
     (low_rank_approximation, "weight_decay", -0.1, "[0, inf)"),
     (dense_newton, "weight_decay", -0.1, "[0, inf)"),
@@ -163,7 +173,7 @@ def test_wrong_option(factory, argument, value, allowed):
     with pytest.raises(ValueError, match="must") as caught:
         factory(**{argument: value})
     message = str(caught.value)
-    assert argument in message
+    assert message.startswith(f"{argument}=")
     assert repr(value) in message or "-1.0" in message
     assert allowed in message
 
@@ -201,12 +211,13 @@ def test_tree_of_dimension_numbers_of_another_structure():
 
 
 @pytest.mark.parametrize("factory", [scale_by_kron, scale_by_dense_newton])
-@pytest.mark.parametrize("mode", ["quad", "", None, 3], ids=repr)
+@pytest.mark.parametrize("mode", ["quad", "", None, 3, ["EQ"]], ids=repr)
 def test_unknown_geometry(mode, factory):
-    """The message lists all rows."""
+    """The message lists all rows, each by the one name that is documented."""
     with pytest.raises(ValueError, match="preconditioner_mode") as caught:
         factory(preconditioner_mode=mode)
     assert all(repr(str(row)) in str(caught.value) for row in PreconditionerMode)
+    assert "Q0p5EQ1p5" not in str(caught.value)
 
 
 @pytest.mark.parametrize("factory", [scale_by_kron, kron, *OF_AN_EARLIER_PACKAGE])
@@ -238,19 +249,27 @@ def test_rank_is_less_than_the_number_of_parameters(factory, rank):
     [
         (low_rank_approximation, ("uvd_rank_of_approximation",)),
         (affine, ("max_size_triangular", "max_skew_triangular")),
+        (kron, STRUCTURE_OF_KRON),
     ],
 )
-@pytest.mark.parametrize("forgotten", [0, -1])
-def test_numbers_of_structure_are_not_injected(factory, structure, forgotten):
-    """The message names the one that was forgotten, and says how to inject the others."""
-    name = structure[forgotten]
-    static = [other for other in structure if other != name]
-    injected = optax.inject_hyperparams(factory, static_args=static)(learning_rate=0.1)
-    with pytest.raises(ValueError, match="traced") as caught:
-        jax.jit(injected.init)({"layer": jnp.ones((3, 4))})
-    assert f"static_args=({name!r}" in str(caught.value)
-    others = optax.inject_hyperparams(factory, static_args=structure)(learning_rate=0.1)
-    jax.jit(others.init)({"layer": jnp.ones((3, 4))})
+@pytest.mark.parametrize("compiled", [False, True])
+def test_numbers_of_structure_are_not_injected(factory, structure, compiled):
+    """The message names the one that was forgotten, and says how to inject the others.
+
+    Without `jit` what Optax hands over is an array that has a value.
+    """
+    params = {"layer": jnp.ones((3, 4))}
+    made = jax.jit if compiled else lambda function: function
+    options = {"merge_small_dims": 2, "partition_large_dims": 2} if factory is kron else {}
+    for name in structure:
+        static = [other for other in structure if other != name]
+        injected = optax.inject_hyperparams(factory, static_args=static)(0.1, **options)
+        with pytest.raises(ValueError, match="traced") as caught:
+            made(injected.init)(params)
+        assert str(caught.value).startswith(f"{name}=")
+        assert f"static_args=({name!r}" in str(caught.value)
+    others = optax.inject_hyperparams(factory, static_args=structure)(0.1, **options)
+    made(others.init)(params)
 
 
 def test_only_a_leaf_with_an_axis_can_be_scanned():
@@ -260,9 +279,10 @@ def test_only_a_leaf_with_an_axis_can_be_scanned():
 
 
 def test_numbers_of_other_kinds_are_options_too():
-    """NumPy and JAX scalars do what Python's do."""
-    for kind in (np.float32, np.float64, jnp.float32):
+    """NumPy and JAX scalars do what Python's do, but that structure is no array."""
+    for kind in (np.float32, np.float64, jnp.float32, np.array):
         around_sgd(b1=kind(0.5))
         scale_by_prism(b1=kind(0.5), gamma=kind(2.0))
-        scale_by_kron(b1=kind(0.5), preconditioner_lr=kind(0.1), max_skew_triangular=kind(2))
+        kron(kind(0.1), b1=kind(0.5), preconditioner_lr=kind(0.1), damping=kind(0.0))
+    scale_by_kron(max_skew_triangular=np.float32(2))
     scale_by_kron(merge_small_dims=np.int64(4), partition_large_dims=np.int32(8))

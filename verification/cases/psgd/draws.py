@@ -16,7 +16,13 @@ from verification.registry import production
 __all__ = ["CHECKS"]
 
 SEED, COUNT, WORD, PROBES = 5, 3, 32, 8
-SHAPES = (((3, 4), (True, False)), ((5,), (True,)), ((2, 3), (True, True)))
+# The first and the third are of one kind.
+SHAPES = (
+    ((3, 4), (True, False)),
+    ((5,), (True,)),
+    ((3, 4), (True, False)),
+    ((2, 3), (True, True)),
+)
 MODES = ("Q0.5EQ1.5", "EQ", "QEQ", "PRO4P", "QEP")
 
 Side = Callable[[np.random.Generator], Any]
@@ -42,18 +48,37 @@ def _signs(words: np.ndarray, shape: Sequence[int], paired: bool) -> np.ndarray:
     return (real + 1j * imaginary) * np.sqrt(0.5)
 
 
+def _signed(slice_shape: Any, row: Any, noisy: bool) -> list[tuple[int, ...]]:
+    """Return the shapes of the signs of one tensor: probes of both bounds, then noise."""
+    shape, dense = slice_shape
+    lengths = [size if is_dense else 0 for size, is_dense in zip(shape, dense, strict=True)]
+    shapes: list[tuple[int, ...]] = [(PROBES, length) for length in lengths]
+    shapes += [(PROBES, length if row.rotates else 0) for length in lengths]
+    return shapes + ([shape] if noisy and row.basis != "whitened" else [])
+
+
+def _streams(row: Any, paired: bool, noisy: bool) -> list[np.ndarray]:
+    """Return the words of every tensor: one stream, kind after kind, in which numbers rise."""
+    import jax
+
+    counts = {
+        kind: 1 + sum(-(-int(np.prod(one)) * (2 if paired else 1) // WORD) for one in shapes)
+        for kind, shapes in ((kind, _signed(kind, row, noisy)) for kind in SHAPES)
+    }
+    order = sorted(range(len(SHAPES)), key=lambda number: SHAPES.index(SHAPES[number]))
+    total = sum(counts[kind] for kind in SHAPES)
+    stream = np.asarray(jax.random.bits(_folded(COUNT, 1), (total,), "uint32"))
+    parts = np.split(stream, np.cumsum([counts[SHAPES[number]] for number in order])[:-1])
+    return [parts[order.index(number)] for number in range(len(SHAPES))]
+
+
 def _of_slice(number: int, row: Any, paired: bool, noisy: bool) -> Any:
     """Return (noise, probes of the norm, probes of the rotation, balance) of one tensor."""
     import jax
 
-    shape, dense = SHAPES[number]
-    key, whitened = _folded(COUNT, 1, number), row.basis == "whitened"
-    lengths = [size if is_dense else 0 for size, is_dense in zip(shape, dense, strict=True)]
-    shapes: list[tuple[int, ...]] = [(PROBES, length) for length in lengths]
-    shapes += [(PROBES, length if row.rotates else 0) for length in lengths]
-    shapes += [shape] if noisy and not whitened else []
+    shape, _ = SHAPES[number]
+    shapes, stream = _signed(SHAPES[number], row, noisy), _streams(row, paired, noisy)[number]
     words = [-(-int(np.prod(one)) * (2 if paired else 1) // WORD) for one in shapes]
-    stream = np.asarray(jax.random.bits(key, (1 + sum(words),), "uint32"))
     ends = np.cumsum([1, *words])
     drawn = [
         _signs(stream[begin:end], one, paired) if end > begin else None
@@ -61,9 +86,9 @@ def _of_slice(number: int, row: Any, paired: bool, noisy: bool) -> Any:
     ]
     axes = len(shape)
     noise = drawn[2 * axes] if len(drawn) > 2 * axes else None
-    if whitened:
+    if row.basis == "whitened":
         dtype = "complex128" if paired else "float64"
-        noise = np.asarray(jax.random.normal(jax.random.fold_in(key, 1), shape, dtype))
+        noise = np.asarray(jax.random.normal(_folded(COUNT, 2, number), shape, dtype))
     return noise, tuple(drawn[:axes]), tuple(drawn[axes : 2 * axes]), (stream[0] >> 8) / 2.0**24
 
 

@@ -104,16 +104,15 @@ def _thin(shape: tuple[int, ...]) -> Callable[[np.random.Generator], Any]:
 
 
 def _resumed(interrupted: bool) -> Callable[[np.random.Generator], Any]:
-    """Return the update of a run whose state went through the host, or did not."""
+    """Return the update of a run whose state went through the host to another seed, or did not."""
 
     def run(rng: np.random.Generator) -> Any:
         import jax
         import jax.numpy as jnp
 
-        optimizer = production("psgd.kron.kron")(0.01, key=SEED)
         stream = _stream(rng, SHAPES)
-        update = compiled(optimizer.update)
-        state = optimizer.init(stream[0])
+        state = production("psgd.kron.kron")(0.01, key=SEED).init(stream[0])
+        update = compiled(production("psgd.kron.kron")(0.01, key=SEED + interrupted).update)
         for gradients in stream:
             if interrupted:
                 leaves, structure = jax.tree.flatten(state)
@@ -125,6 +124,27 @@ def _resumed(interrupted: bool) -> Callable[[np.random.Generator], Any]:
                 state = structure.unflatten(restored)
             updates, state = update(gradients, state, gradients)
         return updates, state
+
+    return run
+
+
+def _coarse(kept: str) -> Callable[[np.random.Generator], Any]:
+    """Return updates and state of gradients that bfloat16 has, kept in one dtype or another."""
+
+    def run(rng: np.random.Generator) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        stream = [jax.tree.map(lambda g: g.astype("bfloat16"), g) for g in _stream(rng, SHAPES)]
+        stream = [jax.tree.map(lambda g: g.astype(kept), g) for g in stream]
+        optimizer = production(NAME)(key=SEED, preconditioner_lr=0.5)
+        state, update, found = optimizer.init(stream[0]), compiled(optimizer.update), []
+        for gradients in stream:
+            updates, state = update(gradients, state, gradients)
+            rounded = [jnp.asarray(u, "bfloat16") for u in jax.tree.leaves(updates)]
+            found.append([np.asarray(one, "float32") for one in rounded])
+        kept_of_it = [state.mu, state.Qs_preconditioners, state.Ls_lipschitz]
+        return found, jax.tree.map(lambda one: np.asarray(one, "float32"), kept_of_it)
 
     return run
 
@@ -254,6 +274,14 @@ CHECKS = (
         right=_resumed(False),
         budget=0.0,
         reason="the state holds everything: equal bits",
+    ),
+    Equivalence(
+        name=NAME,
+        label="gradients in bfloat16 = the same in float32",
+        left=_coarse("bfloat16"),
+        right=_coarse("float32"),
+        budget=0.0,
+        reason="both are worked on in float32: equal bits",
     ),
     *(
         Equivalence(

@@ -50,6 +50,21 @@ def _annealed(count: Any) -> Any:
     return 0.5 / (1.0 + 0.02 * count)
 
 
+def _by_turns(count: Any) -> Any:
+    """Return a probability that is nearly none in two steps of three, and not at the start."""
+    return 0.95 / (1.0 + 1e3 * ((count + 1) % 3 > 0))
+
+
+def _growing(count: Any) -> Any:
+    """Return an interval of two steps, then of three, and so on."""
+    return 2 + count // 8
+
+
+def _when_grown(count: Any) -> Any:
+    """Return the probability that says the same, since the reference has no such interval."""
+    return 1.0 * (count % _growing(count) == 0)
+
+
 def _spoiled(gradients: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
     """Make one step's gradient a spike and another's not a number."""
     factor = {6: 1e6, 9: np.nan}.get(step, 1.0)
@@ -169,6 +184,12 @@ CHECKS = (
         beta_lipschitz=0.5,
     ),
     _scaled("every fourth step", preconditioner_update_interval=4),
+    _scaled(
+        "every other step, then fewer",
+        preconditioner_update_probability=_when_grown,
+        only={"preconditioner_update_interval": _growing},
+    ),
+    _scaled("a probability by turns", preconditioner_update_probability=_by_turns),
     _scaled("when asked", extra=_every_third),
     _scaled("scale pending", preconditioner_update_probability=0.3, steps=12),
     _scaled("first gradients zero", spoil=_late),

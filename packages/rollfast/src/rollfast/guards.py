@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rollfast.options import check_positive_or_none
+from rollfast.options import check_flag, check_positive_or_none
 from rollfast.trees.batching import group_by
 from rollfast.typing import Array, Number, PyTree, accumulator_dtype
 
@@ -39,7 +39,8 @@ def amplitudes(given: MaxAmplitudes) -> tuple[Number, Number] | None:
     """Return (largest root mean square, largest modulus), or None for no limit.
 
     Args:
-        given: A pair, the first of it alone (the second is then 10), or None.
+        given: A pair, either of which may be infinite, the first of it alone (the second is then
+            10), or None.
 
     Raises:
         ValueError: There are more than two, or one is not positive.
@@ -47,13 +48,13 @@ def amplitudes(given: MaxAmplitudes) -> tuple[Number, Number] | None:
     if given is None:
         return None
     pair = tuple(given) if isinstance(given, list | tuple) else (given, 10.0)
-    if len(pair) != 2:
+    if len(pair) != 2 or any(amplitude is None for amplitude in pair):
         raise ValueError(
             f"grad_clip_max_amps={given!r} is not allowed; it must be a pair "
             "(largest root mean square, largest modulus), the first alone, or None for off."
         )
     for amplitude in pair:
-        check_positive_or_none("grad_clip_max_amps", amplitude)
+        check_positive_or_none("grad_clip_max_amps", amplitude, infinite=True)
     return pair[0], pair[1]
 
 
@@ -79,6 +80,8 @@ def clip_by_global_rms(
     updates: Sequence[Array], max_rms: Number, max_abs: Number, axis_name: str | None = None
 ) -> list[Array]:
     """Limit the root mean square over all entries of all leaves, then each entry's modulus.
+
+    Where an entry is not finite, or the root mean square is not, all become zero.
 
     Args:
         updates: Leaves of any shapes.
@@ -117,7 +120,7 @@ def clip_by_global_norm(updates: Sequence[Array], max_norm: Number) -> list[Arra
 
 def _limit_modulus(update: Array, factor: Array, max_abs: Number) -> Array:
     wide = update.astype(accumulator_dtype(update.dtype))
-    scaled = wide * factor.astype(jnp.finfo(wide.dtype).dtype)
+    scaled = jnp.where(factor > 0, wide * factor.astype(jnp.finfo(wide.dtype).dtype), 0)
     if jnp.iscomplexobj(scaled):
         modulus = jnp.abs(scaled)
         limited = scaled * jnp.minimum(1, max_abs / jnp.where(modulus > 0, modulus, 1))
@@ -313,9 +316,11 @@ def skip_unsound_steps(
         A transformation with the state of `inner`.
 
     Raises:
-        ValueError: `max_norm` is not positive.
+        ValueError: `max_norm` is not positive, or `permissive` no boolean.
     """
-    check_positive_or_none("max_norm (raw_global_grad_clip)", max_norm)
+    # Under these names every optimizer takes them.
+    check_positive_or_none("raw_global_grad_clip", max_norm, infinite=True)
+    check_flag("permissive_spike_protection", permissive)
     protected = optax.with_extra_args_support(unguarded(inner))
     guarded = GuardedUpdate(protected, max_norm, permissive, axis_name, inner_skips)
     return optax.GradientTransformationExtraArgs(protected.init, guarded)

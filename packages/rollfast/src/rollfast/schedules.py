@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 import optax
 
-from rollfast.options import check_choice, check_interval
+from rollfast.options import check_choice, check_interval, check_number
 from rollfast.typing import Array, ArrayLike, Number, scalar_dtype
 
 __all__ = ["wsd_schedule"]
@@ -43,10 +43,11 @@ def wsd_schedule(
 
     Raises:
         ValueError: A fraction lies outside of [0, 1], both exceed one together, the number of
-            steps is not positive, or there is no such shape.
+            steps is not positive, the peak is no finite number, or there is no such shape.
 
     Source: arXiv 2511.07767 for the three pieces; arXiv 2404.06395, equation (1), for the idea.
     """
+    check_number("peak_lr", peak_lr)
     check_interval("total_steps", total_steps, 1, math.inf)
     check_interval("warmup_fraction", warmup_fraction, 0, 1)
     check_interval("decay_fraction", decay_fraction, 0, 1)

@@ -12,7 +12,7 @@ from rollfast.psgd.draws import (
     draw_slice,
     draw_step,
     normalized_key,
-    slice_keys,
+    slice_sources,
 )
 from rollfast.psgd.geometry import geometry
 
@@ -29,13 +29,29 @@ def draws(items, count=3, mode="Q0.5EQ1.5", **options):
     return draw_step(KEY, jnp.asarray(count), items, geometry(mode), **options).slices
 
 
-def test_a_tensor_draws_by_its_number_and_not_by_its_company():
-    """Alone, among others, or in a batch."""
-    _, among, _ = draws([OTHER, ITEM, ITEM])
-    assert_identical(draws([ITEM, ITEM])[1], among)
-    keys = slice_keys(KEY, jnp.asarray(3), jnp.asarray([5, 1]))
-    batch = jax.vmap(lambda key: draw_slice(key, ITEM, DEFAULT, True))(keys)
-    assert_identical(jax.tree.map(lambda leaf: leaf[1], batch), among)
+def batch(item, count, mode="Q0.5EQ1.5", numbers=None):
+    """Draws of many tensors of one kind."""
+    kinds = [(item, range(count) if numbers is None else numbers)]
+    (source,) = slice_sources(KEY, jnp.asarray(3), kinds, geometry(mode), True)
+    return jax.vmap(lambda own: draw_slice(own, item, geometry(mode), True))(source)
+
+
+@pytest.mark.parametrize("mode", ["Q0.5EQ1.5", "EQ"])
+def test_tensors_of_a_kind_draw_in_the_order_of_their_numbers(mode):
+    """Whatever is between them, and wherever they stand in a stack."""
+    first, second = (draws([ITEM, ITEM], mode=mode)[number] for number in (0, 1))
+    if mode != "EQ":
+        assert_identical(draws([ITEM, OTHER, ITEM], mode=mode)[2], second)
+    turned = batch(ITEM, 2, mode, numbers=[1, 0])
+    assert_identical(jax.tree.map(lambda leaf: leaf[0], turned), second)
+    assert_identical(jax.tree.map(lambda leaf: leaf[1], turned), first)
+
+
+def test_layers_in_a_stack_draw_as_they_do_one_by_one():
+    """Blocks of two kinds come in turn where they are unrolled, kind after kind where scanned."""
+    unrolled = draws([ITEM, OTHER, ITEM, OTHER])
+    scanned = draws([ITEM, ITEM, OTHER, OTHER])
+    assert_identical([unrolled[place] for place in (0, 2, 1, 3)], list(scanned))
 
 
 def test_no_two_draws_are_alike():
@@ -70,8 +86,7 @@ def test_what_is_drawn_for_a_geometry(mode, noisy):
 def test_noise_is_white(mode, dtype):
     """Zero mean, unit variance, no correlation of entries; nor of parts, of a complex number."""
     item = DrawnSlice((2, 5), (False, False), jnp.dtype(dtype))
-    keys = slice_keys(KEY, jnp.asarray(0), jnp.arange(20000))
-    drawn = jax.vmap(lambda key: draw_slice(key, item, geometry(mode), True))(keys)
+    drawn = batch(item, 20000, mode)
     noise = np.asarray(drawn.noise).reshape(-1, 10)
     assert noise.dtype == dtype
     sampled = 5 / np.sqrt(len(noise))
@@ -90,8 +105,7 @@ def test_noise_is_white(mode, dtype):
 def test_probes_are_white(dtype):
     """Of odd sizes too, for which part of a random word is left over."""
     item = DrawnSlice((3, 5), (True, True), jnp.dtype(dtype))
-    keys = slice_keys(KEY, jnp.asarray(0), jnp.arange(2000))
-    drawn = jax.vmap(lambda key: draw_slice(key, item, DEFAULT, True))(keys)
+    drawn = batch(item, 2000)
     for probes in (*drawn.norm_probes, *drawn.rotation_probes):
         rows = np.asarray(probes).reshape(-1, probes.shape[-1])
         assert rows.dtype == dtype

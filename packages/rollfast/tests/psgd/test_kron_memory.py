@@ -14,6 +14,10 @@ ENTRIES = 64 * 4096
 def _temporary_leaves(blocks, **options):
     """Return how many leaves the temporary memory of a step would hold."""
     params = {str(number): jnp.zeros(shape) for number, shape in enumerate(SHAPES * blocks)}
+    return _temporary_bytes(params, **options) / (4 * ENTRIES)
+
+
+def _temporary_bytes(params, **options):
     optimizer = kron(1e-3, **options)
 
     def step(params, state, gradients):
@@ -21,7 +25,7 @@ def _temporary_leaves(blocks, **options):
         return optax.apply_updates(params, updates), state
 
     lowered = jax.jit(step, donate_argnums=(0, 1)).lower(params, optimizer.init(params), params)
-    return lowered.compile().memory_analysis().temp_size_in_bytes / (4 * ENTRIES)
+    return lowered.compile().memory_analysis().temp_size_in_bytes
 
 
 @pytest.mark.parametrize(
@@ -37,3 +41,14 @@ def test_temporary_memory_does_not_grow_with_depth(options):
 def test_many_layers_take_one_stack():
     # Momentum of forty blocks, which directions replace where they lie.
     assert _temporary_leaves(40) < len(SHAPES) * 40 + _temporary_leaves(16)
+
+
+@pytest.mark.parametrize("count", [2, 8, 32])
+def test_to_take_layers_some_at_a_time_needs_no_more_memory(count):
+    params = {"layers": jnp.zeros((32, 128, 128))}
+    options = {"scanned_layers": True, "preconditioner_update_probability": 1.0}
+    anyhow = _temporary_bytes(params, **options)
+    asked = _temporary_bytes(
+        params, **options, lax_map_scanned_layers=True, lax_map_batch_size=count
+    )
+    assert asked <= anyhow

@@ -105,8 +105,7 @@ def covariances(columns: jax.Array) -> np.ndarray:
 
 
 @functools.cache
-def small() -> Gradients:
-    steps = 1800
+def small(steps: int) -> Gradients:
     random = {
         "complex": colored(50, (4, 12), (10, 10), steps, "complex64"),
         "layers": colored(0, (5, 4, 12), (10, 10), steps, "float32"),
@@ -118,7 +117,9 @@ def small() -> Gradients:
 def test_gradients_are_whitened(mode):
     """All axes dense; five layers and a complex leaf, at three scales of the gradients."""
     scales = (1e-2, 1.0, 1e2)
-    for name, leaf in images(mode, small(), scales).items():
+    # Its probe is random, where the others have it integrated out, and makes more noise in P.
+    steps = 3600 if mode == "EQ" else 1800
+    for name, leaf in images(mode, small(steps), scales).items():
         for scale, columns in zip(scales, leaf, strict=True):
             errors = np.linalg.norm(covariances(columns) - np.eye(len(columns)), 2, (1, 2))
             assert errors.max() < TOLERANCE, f"{name} at scale {scale}: {errors}"

@@ -8,7 +8,15 @@ import jax.numpy as jnp
 
 from rollfast import guards
 from rollfast.linalg.newton_schulz import COEFFICIENTS, Row
-from rollfast.options import check_choice, check_count, check_interval
+from rollfast.linalg.precision import matmul_precision
+from rollfast.options import (
+    check_choice,
+    check_count,
+    check_dtype,
+    check_flag,
+    check_interval,
+    check_precision,
+)
 from rollfast.prism import shaping
 from rollfast.prism.dimension_numbers import PrismDimensionNumbers
 from rollfast.trees.batching import group_by, map_matrices
@@ -34,6 +42,9 @@ class Momentum:
     def __post_init__(self) -> None:
         """Check the options."""
         check_interval("b1", self.b1, 0, 1, open_high=True)
+        check_flag("nesterov", self.nesterov)
+        check_flag("shape_nesterov", self.shape_nesterov)
+        check_flag("bias_correction", self.bias_correction)
 
     def target_and_innovation(
         self, mu: Array, gradient: Array, count: Array
@@ -67,6 +78,8 @@ class Shaping:
         check_interval("gamma", self.gamma, 0, float("inf"))
         check_count("ns_iters", self.iterations)
         check_interval("eps", self.eps, 0, float("inf"))
+        check_dtype("compute_dtype", self.compute_dtype)
+        check_precision("precision", self.precision)
         check_choice("ns_form", self.form, shaping.FORMS)
         if isinstance(self.coefficients, str):
             check_choice("ns_coeffs", self.coefficients, [*COEFFICIENTS, EXACT])
@@ -94,7 +107,7 @@ class Shaping:
             # Entries near one fit any dtype, and the result does not depend on their scale.
             unit = _largest_modulus(target, innovation)
             target, innovation, eps = target / unit, innovation / unit, eps / unit
-        with jax.default_matmul_precision(self.precision):
+        with matmul_precision(self.precision):
             shaped = shaping.shape(
                 target.astype(dtype),
                 innovation.astype(dtype),

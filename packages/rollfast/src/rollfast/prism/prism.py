@@ -1,5 +1,6 @@
 """PRISM as Optax transformations."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import optax
 from rollfast import guards
 from rollfast.guards import MaxAmplitudes, amplitudes
 from rollfast.linalg.newton_schulz import Row
-from rollfast.options import check_interval
+from rollfast.options import check_dtype, check_interval, check_number
 from rollfast.prism import shaping
 from rollfast.prism.dimension_numbers import (
     DimensionNumbers,
@@ -101,6 +102,7 @@ def scale_by_prism(
 
     Source: arXiv 2602.03096v1; deviations in the note.
     """
+    check_dtype("mu_dtype", mu_dtype)
     averaging = Momentum(b1, nesterov, shape_nesterov, bias_correction)
     if isinstance(ns_iters, Integral):
         ns_iters = int(ns_iters)
@@ -207,7 +209,9 @@ def prism(
 
     Source: arXiv 2602.03096v1; AdamW, arXiv 1711.05101v3, algorithm 2.
     """
-    check_interval("weight_decay", weight_decay, 0, float("inf"))
+    check_number("learning_rate", learning_rate, schedule=True)
+    check_number("adam_learning_rate", adam_learning_rate, schedule=True, none=True)
+    check_interval("weight_decay", weight_decay, 0, math.inf)
     check_interval("adam_b1", adam_b1, 0, 1, open_high=True)
     check_interval("adam_b2", adam_b2, 0, 1, open_high=True)
     check_interval("adam_eps", adam_eps, 0, float("inf"))

@@ -4,7 +4,12 @@ import optax
 
 from rollfast import guards
 from rollfast.guards import MaxAmplitudes, amplitudes
-from rollfast.options import check_choice, check_interval, check_positive_or_none
+from rollfast.options import (
+    check_choice,
+    check_interval,
+    check_positive_or_none,
+    check_precision,
+)
 from rollfast.psgd.descent import descend
 from rollfast.psgd.fitting import MOMENTS
 from rollfast.psgd.flat_options import DEFAULT_SEED
@@ -106,8 +111,9 @@ def scale_by_affine(
     """
     check_choice("step_normalizer_order", step_normalizer_order, _ORDERS)
     check_choice("precond_init_moment", precond_init_moment, MOMENTS)
-    check_interval("precond_lr", precond_lr, 0, 2)
+    check_interval("precond_lr", precond_lr, 0, 2, schedule=True)
     check_positive_or_none("precond_init_scale", precond_init_scale)
+    check_precision("precision", precision)
     tracks, normalizer = _ORDERS[step_normalizer_order]
     fitting = Fitting(
         geometry("EQ"),

@@ -17,7 +17,14 @@ from rollfast.psgd.flat import StepRule
 from rollfast.psgd.flat_method import FlatMethod, FlatOptions, Start, guarded
 from rollfast.psgd.flat_options import FlatFitting, FlatLimits
 from rollfast.psgd.geometry import Auxiliary, Geometry, geometry
-from rollfast.psgd.options import KeyOrSeed, Momentum, Precision, PreconditionerMode, Timing
+from rollfast.psgd.options import (
+    KeyOrSeed,
+    Momentum,
+    Precision,
+    PreconditionerMode,
+    Timing,
+    check_step_of_q,
+)
 from rollfast.typing import Array, DTypeLike, Number, PyTree, ScalarOrSchedule
 
 __all__ = ["ScaleByDenseState", "dense_newton", "scale_by_dense_newton", "update_factor"]
@@ -217,7 +224,9 @@ def scale_by_dense_newton(
         Precision(precond_dtype, precision, precision),
         seed,
     )
-    method = FlatMethod(_Family(geometry(preconditioner_mode)), options)
+    row = geometry(preconditioner_mode)
+    check_step_of_q("precond_lr", precond_lr, row.name)
+    method = FlatMethod(_Family(row), options)
     return guarded(method, raw_global_grad_clip, permissive_spike_protection)
 
 

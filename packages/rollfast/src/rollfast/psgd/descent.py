@@ -1,5 +1,6 @@
 """A preconditioned direction, followed by decay and the step along it."""
 
+import math
 from numbers import Real
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from rollfast import guards
-from rollfast.options import check_interval
+from rollfast.options import check_interval, check_number
 from rollfast.trees.precision import in_accumulator_dtype
 from rollfast.typing import Array, Number, PyTree, ScalarOrSchedule
 
@@ -29,9 +30,10 @@ def descend(
         mask: Which leaves decay; all if None.
 
     Raises:
-        ValueError: The decay is negative.
+        ValueError: The decay is negative, or one of both is no finite number.
     """
-    check_interval("weight_decay", weight_decay, 0, float("inf"))
+    check_number("learning_rate", learning_rate, schedule=True)
+    check_interval("weight_decay", weight_decay, 0, math.inf)
     first, limits = guards.without_guard(preconditioned)
     stepped = optax.scale_by_learning_rate(learning_rate)
     # Without decay no parameters are needed.

@@ -80,12 +80,14 @@ def directed(
     pieces: dict[tuple[int, int], Array] = {}
     limited: set[int] = set()
     turns = Turns(way.positive)
+    # Traced once for all tensors of a shape.
+    unlimited = jax.jit(way.unlimited)
     for number, bucket in enumerate(buckets(layouts)):
         known = _Known(state.factors[number], state.normals[number])
         parts = bucket.parts(leaves, layouts)
         alone = all(len(layouts[leaf].blocks) == 1 for leaf, _ in bucket.entries)
         if len(bucket.numbers) <= _MOST_ONE_BY_ONE:
-            made = _one_by_one(way, bucket, known, parts, turns)
+            made = _one_by_one(unlimited, bucket, known, parts, turns)
         elif alone:
             made = _in_a_loop(way.limited, bucket, known, joined(parts), way.positive)
             limited.update(leaf for leaf, _ in bucket.entries)
@@ -104,11 +106,15 @@ def directed(
 
 
 def _one_by_one(
-    way: Way, bucket: Bucket, known: _Known, parts: Sequence[Array], turns: Turns
+    function: Callable[[_Known, Array], Array],
+    bucket: Bucket,
+    known: _Known,
+    parts: Sequence[Array],
+    turns: Turns,
 ) -> list[Array]:
-    """Return P g of tensors that come in stacks of one layer or more."""
+    """Return what a function makes of tensors that come in stacks of one layer or more."""
     tensors = [part[row] for part in parts for row in range(part.shape[0])]
-    made = turns.take(known, lambda own, index: way.unlimited(own, tensors[index]), tensors[0].size)
+    made = turns.take(known, lambda own, index: function(own, tensors[index]), tensors[0].size)
     ends = itertools.accumulate(bucket.layers)
     return [
         jnp.stack(made[end - count : end]) for count, end in zip(bucket.layers, ends, strict=True)

@@ -1,7 +1,9 @@
-"""The random numbers of a step, each from the key, the number of the step and that of the tensor.
+"""The random numbers of a step, from the key of the optimizer and the number of the step.
 
-How tensors are grouped for the arithmetic has no part in what they draw. All that can be is made
-of single random bits: whole normal numbers cost many times as much, and longer to compile.
+All that can be is made of single random bits: whole normal numbers cost many times as much, and
+longer to compile. The bits of a step are one stream: the tensors of a kind draw one after another,
+in the order of their numbers, the kinds in the order of their first. A stream for each kind took
+a tenth of the time in which 24 blocks compile.
 """
 
 import math
@@ -14,11 +16,13 @@ import jax.numpy as jnp
 
 from rollfast.psgd.fitting import SliceDraws
 from rollfast.psgd.geometry import Geometry
+from rollfast.trees.batching import group_by
 from rollfast.typing import Array, DTypeLike, scalar_dtype
 
 __all__ = [
     "DrawnSlice",
     "FlatDraws",
+    "SliceSource",
     "StepDraws",
     "check_key",
     "draw_decision",
@@ -26,7 +30,7 @@ __all__ = [
     "draw_slice",
     "draw_step",
     "normalized_key",
-    "slice_keys",
+    "slice_sources",
 ]
 
 # Bounds of norms from 8 rows of signs are at most 5 % below those from 32 normal rows, on Wishart,
@@ -47,6 +51,18 @@ class DrawnSlice(NamedTuple):
     shape: tuple[int, ...]
     dense: tuple[bool, ...]
     dtype: DTypeLike
+
+
+class SliceSource(NamedTuple):
+    """What the random numbers of one tensor in one step are made of, or stacks of it.
+
+    Attributes:
+        words: Random bits, (w,), 32 in each.
+        key: Of the tensor and the step, for normal numbers; None where there are none.
+    """
+
+    words: Array
+    key: Array | None
 
 
 class StepDraws(NamedTuple):
@@ -118,49 +134,86 @@ def draw_decision(key: Array, count: Array) -> Array:
     return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, count), 0))
 
 
-def slice_keys(key: Array, count: Array, numbers: Array) -> Array:
-    """Return a key for every tensor.
+def slice_sources(
+    key: Array,
+    count: Array,
+    kinds: Sequence[tuple[DrawnSlice, Sequence[int]]],
+    geometry: Geometry,
+    noisy: bool,
+) -> list[SliceSource]:
+    """Return what all tensors draw from in a step, those of a kind in one stack.
 
     Args:
         key: Key of the optimizer.
         count: Steps taken before this one.
-        numbers: Numbers of the tensors, counted over layers and blocks of all leaves, (n,).
+        kinds: Of every kind what there is to draw for a tensor, and the numbers of its tensors,
+            counted over layers and blocks of all leaves.
+        geometry: Which says what is drawn.
+        noisy: Whether gradients are damped.
     """
-    step = jax.random.fold_in(jax.random.fold_in(key, count), 1)
-    return jax.vmap(jax.random.fold_in, (None, 0))(step, numbers)
+    step = jax.random.fold_in(key, count)
+    sizes = [sum(_words(item, geometry, noisy)) for item, _ in kinds]
+    counts = [len(numbers) for _, numbers in kinds]
+    total = sum(size * count for size, count in zip(sizes, counts, strict=True))
+    stream = jax.random.bits(jax.random.fold_in(step, 1), (total,), jnp.uint32)
+    begin, sources = 0, []
+    for size, (_, numbers) in zip(sizes, kinds, strict=True):
+        end = begin + size * len(numbers)
+        words = stream[begin:end].reshape(len(numbers), size)
+        rows = {number: row for row, number in enumerate(sorted(numbers))}
+        if list(rows) != list(numbers):
+            words = words[jnp.asarray([rows[number] for number in numbers])]
+        keys = None
+        if geometry.basis == "whitened":
+            own = jax.random.fold_in(step, 2)
+            keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.asarray(numbers, jnp.int32))
+        sources.append(SliceSource(words, keys))
+        begin = end
+    return sources
 
 
-def draw_slice(key: Array, item: DrawnSlice, geometry: Geometry, noisy: bool) -> SliceDraws:
+def draw_slice(
+    source: SliceSource, item: DrawnSlice, geometry: Geometry, noisy: bool
+) -> SliceDraws:
     """Return the random numbers of one tensor in one step.
 
     Args:
-        key: Of the tensor and the step.
+        source: Of the tensor and the step.
         item: What there is to draw.
         geometry: Which says of what kind.
         noisy: Whether the gradient is damped.
     """
     dtype = jnp.dtype(item.dtype)
-    is_probe = geometry.basis == "whitened"
+    lengths = _words(item, geometry, noisy)
+    drawn: list[Array | None] = []
+    begin = lengths[0]
+    for shape, length in zip(_shapes(item, geometry, noisy), lengths[1:], strict=True):
+        own = source.words[begin : begin + length]
+        drawn.append(_signs(own, shape, dtype) if length else None)
+        begin += length
+    axes = len(item.shape)
+    noise = drawn[2 * axes] if len(drawn) > 2 * axes else None
+    if source.key is not None:
+        noise = jax.random.normal(source.key, item.shape, dtype)
+    # The upper 24 bits of a word, which float32 holds exactly.
+    balance = (source.words[0] >> 8).astype(jnp.float32) * 2.0**-24
+    return SliceDraws(noise, tuple(drawn[:axes]), tuple(drawn[axes : 2 * axes]), balance)
+
+
+def _shapes(item: DrawnSlice, geometry: Geometry, noisy: bool) -> list[tuple[int, ...]]:
+    """Return the shapes of all random signs of a tensor: probes of every axis, then noise."""
     sides = [size if dense else 0 for size, dense in zip(item.shape, item.dense, strict=True)]
     shapes: list[tuple[int, ...]] = [(PROBES, size) for size in sides]
     shapes += [(PROBES, size if geometry.rotates else 0) for size in sides]
-    if noisy and not is_probe:
+    if noisy and geometry.basis != "whitened":
         shapes.append(item.shape)
-    words = [-(-_bits(shape, dtype) // _WORD) for shape in shapes]
-    stream = jax.random.bits(key, (1 + sum(words),), jnp.uint32)
-    drawn: list[Array | None] = []
-    begin = 1
-    for shape, length in zip(shapes, words, strict=True):
-        own = stream[begin : begin + length]
-        drawn.append(_signs(own, shape, dtype) if length else None)
-        begin += length
-    axes = len(sides)
-    noise = drawn[2 * axes] if len(drawn) > 2 * axes else None
-    if is_probe:
-        noise = jax.random.normal(jax.random.fold_in(key, 1), item.shape, dtype)
-    # The upper 24 bits of a word, which float32 holds exactly.
-    balance = (stream[0] >> 8).astype(jnp.float32) * 2.0**-24
-    return SliceDraws(noise, tuple(drawn[:axes]), tuple(drawn[axes : 2 * axes]), balance)
+    return shapes
+
+
+def _words(item: DrawnSlice, geometry: Geometry, noisy: bool) -> list[int]:
+    """Return how many words a tensor draws: one for the balance, then some for all signs."""
+    shapes = _shapes(item, geometry, noisy)
+    return [1] + [-(-_bits(shape, item.dtype) // _WORD) for shape in shapes]
 
 
 def draw_step(
@@ -175,9 +228,16 @@ def draw_step(
         geometry: Which says of what kind.
         noisy: Whether gradients are damped.
     """
-    keys = slice_keys(key, count, jnp.arange(len(slices)))
-    drawn = [draw_slice(own, item, geometry, noisy) for own, item in zip(keys, slices, strict=True)]
-    return StepDraws(draw_decision(key, count), drawn)
+    groups = group_by(slices)
+    kinds = [(slices[numbers[0]], numbers) for numbers in groups]
+    drawn: dict[int, SliceDraws] = {}
+    for (item, numbers), source in zip(
+        kinds, slice_sources(key, count, kinds, geometry, noisy), strict=True
+    ):
+        for row, number in enumerate(numbers):
+            own = jax.tree.map(lambda stack, row=row: stack[row], source)
+            drawn[number] = draw_slice(own, item, geometry, noisy)
+    return StepDraws(draw_decision(key, count), [drawn[number] for number in range(len(slices))])
 
 
 def draw_flat_step(

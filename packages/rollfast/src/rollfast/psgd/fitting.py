@@ -12,6 +12,7 @@ from rollfast.linalg.triangular import solve_adjoint
 from rollfast.linalg.upper import apply_upper
 from rollfast.psgd.factor import gradient_size, lipschitz, relative_gradient, smoothness
 from rollfast.psgd.geometry import Auxiliary, Geometry
+from rollfast.psgd.overflow import retreated
 from rollfast.typing import Array, DTypeLike, Number
 
 __all__ = [
@@ -228,7 +229,7 @@ def update_factors(
     pairs = terms(factors, gradient, probe, basis, normals)
     if rule.axis_name is not None:
         pairs = jax.lax.pmean(pairs, rule.axis_name)
-    moved, tracked = [], []
+    rate, moved, tracked = jnp.asarray(rule.learning_rate), [], []
     for axis, (first, second) in enumerate(pairs):
         if rule.normalizer == "1st":
             estimate = gradient_size(first, second)
@@ -236,16 +237,16 @@ def update_factors(
             estimate = smoothness(first, second, draws.norm_probes[axis])
         if rule.tracks_lipschitz:
             estimate = lipschitz(estimates[axis], estimate, rule.beta)
-        step = rule.learning_rate / jnp.where(estimate > 0, estimate, 1)
-        error = relative_gradient(first, second)
+        # At once: neither a product with E nor the inverse of L need be within the range.
+        error = relative_gradient(first, second) / jnp.where(estimate > 0, estimate, 1)
         if factors[axis].ndim == 1:
-            new = rule.geometry.vector(factors[axis], error, step)
+            new = rule.geometry.vector(factors[axis], error, rate)
         else:
             auxiliary = Auxiliary(draws.rotation_probes[axis], rule.least_iterations)
-            new = rule.geometry.matrix(factors[axis], error, step, auxiliary)
-        # A Gram matrix that overflows says nothing of where to go.
+            new = rule.geometry.matrix(factors[axis], error, rate, auxiliary)
         sound = jnp.isfinite(estimate)
-        moved.append(jnp.where(sound, new, factors[axis]) * share)
+        old = retreated(factors[axis], first, second, rate)
+        moved.append(jnp.where(sound, new, old) * share)
         tracked.append(jnp.where(sound, estimate, estimates[axis]))
     if not always_balanced:
         balances = draws.balance < BALANCE_PROBABILITY

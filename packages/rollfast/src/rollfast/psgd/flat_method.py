@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from rollfast import guards
+from rollfast.linalg.precision import matmul_precision
+from rollfast.options import check_dtype, check_precision
 from rollfast.psgd.draws import FlatDraws, check_key, draw_flat_step, normalized_key
 from rollfast.psgd.fitting import damped
 from rollfast.psgd.flat import StepRule
@@ -89,6 +91,8 @@ class FlatOptions:
         """Check the options."""
         if self.seed is not None:
             check_key(self.seed)
+        check_dtype("mu_dtype", self.mu_dtype)
+        check_precision("precision", self.precision.of_update)
         if not self.fitting.whiten_grad and not self.momentum.is_kept:
             raise ValueError(
                 f"whiten_grad=False is not allowed with b1={self.momentum.b1!r}; there is no "
@@ -167,7 +171,7 @@ class FlatMethod:
         )
         directions = gradients
         if flat_size(gradients):
-            with jax.default_matmul_precision(self.options.precision.of_direction):
+            with matmul_precision(self.options.precision.of_direction):
                 direction = self.family.apply(self._wide(used, wide), flatten(ahead))
             direction = self.options.limits.limited(direction)
             direction = guards.taken(sound, direction, jnp.zeros_like(direction))
@@ -199,7 +203,7 @@ class FlatMethod:
             if fitting.init_scale is None:
                 scale = jax.lax.cond(pending, lambda: fitting.starting_scale(flat), lambda: one)
             scaled = self.family.scaled(self._wide(before, pair.gradients), scale)
-            with jax.default_matmul_precision(self.options.precision.of_update):
+            with matmul_precision(self.options.precision.of_update):
                 moved = self._moved(scaled, flat, state, rule)
             return jnp.zeros([], bool), self._stored(moved, before), scale
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from rollfast import guards
-from rollfast.options import check_choice, check_interval, check_positive_or_none
+from rollfast.options import check_choice, check_flag, check_interval, check_positive_or_none
 from rollfast.psgd.fitting import MOMENTS
 from rollfast.psgd.flat import ORDERS, StepRule
 from rollfast.psgd.pair import Pair
@@ -34,10 +34,12 @@ class FlatFitting:
         """Check the options."""
         check_choice("step_normalizer_order", self.order, ORDERS)
         check_choice("precond_init_moment", self.moment, MOMENTS)
-        check_interval("precond_lr", self.learning_rate, 0, 2)
+        check_interval("precond_lr", self.learning_rate, 0, 2, schedule=True)
         check_interval("beta_lipschitz", self.beta, 0, 1, open_high=True)
-        check_interval("damping", self.damping, 0, float("inf"))
+        check_interval("damping", self.damping, 0, float("inf"), none=True)
         check_positive_or_none("precond_init_scale", self.init_scale)
+        check_flag("whiten_grad", self.whiten_grad)
+        check_flag("update_preconditioner_first", self.update_first)
 
     def rule(self, count: Array) -> StepRule:
         """Return how far a factor is moved in a step.
@@ -64,7 +66,7 @@ class FlatLimits:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        check_positive_or_none("update_global_norm_clip", self.max_norm)
+        check_positive_or_none("update_global_norm_clip", self.max_norm, infinite=True)
 
     def limited(self, direction: Array) -> Array:
         """Return the direction within the limits."""

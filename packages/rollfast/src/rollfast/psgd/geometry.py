@@ -1,7 +1,7 @@
 """The ways to move a factor of the preconditioner: one row of a table for each.
 
 A row has a rule for dense factors and one for diagonal factors. Both are given the factor q, the
-relative gradient E = T₁ - T₂ of the criterion, and the step μ = rate / L, with μ‖E‖ < 1.
+relative gradient E of the criterion, (T₁ - T₂) / L, and the step μ; only their product counts.
 """
 
 from collections.abc import Callable
@@ -395,5 +395,5 @@ def geometry(mode: str) -> Geometry:
         ValueError: There is no such row.
     """
     name = getattr(mode, "value", mode)
-    check_choice("preconditioner_mode", name, GEOMETRIES)
+    check_choice("preconditioner_mode", name, GEOMETRIES, unlisted=["Q0p5EQ1p5"])
     return GEOMETRIES[name]

@@ -67,8 +67,8 @@ def scale_by_kron(
     P times the momentum, not scaled by a learning rate.
 
     Under `optax.inject_hyperparams` the numbers that say which factors there are must be among its
-    `static_args`: `max_size_triangular`, `max_skew_triangular`, `min_ndim_triangular`, and
-    `lax_map_batch_size`.
+    `static_args`: `max_size_triangular`, `max_skew_triangular`, `min_ndim_triangular`,
+    `merge_small_dims` and `partition_large_dims`, and so must `lax_map_batch_size`.
 
     Args:
         b1: Decay of the momentum, in [0, 1); the running mean of the gradients until t / (t+1)
@@ -78,12 +78,15 @@ def scale_by_kron(
         max_size_triangular: Longest axis with a dense factor; longer ones get a diagonal.
         max_skew_triangular: Largest ratio of n² to the number of entries with a dense factor.
         min_ndim_triangular: Least number of axes of a tensor with dense factors.
-        memory_save_mode: None, `one_diag` (a diagonal on the longest axis) or `all_diag`.
-        whiten_grad: Whether P whitens gradients (True) or their momentum (False).
+        memory_save_mode: None, `one_diag` (a diagonal on the longest axis) or `all_diag`. With a
+            `max_skew_triangular` of 1 the longer axis of a matrix that is not square has a diagonal
+            anyhow, and `one_diag` changes nothing there.
+        whiten_grad: Whether P whitens gradients (True) or their momentum (False); no effect on a
+            step with `Hvp`, to which P is fitted in place of both.
         update_preconditioner_first: Whether a gradient is preconditioned by the Q that has seen
             it (True) or by the one before (False, without bias).
         preconditioner_lr: Step of Q, relative to its Lipschitz estimate, a number or a schedule,
-            in [0, 2].
+            in [0, 2]; in [0, 1] with mode `PRO4P`, whose P need not stay positive beyond.
         preconditioner_init_scale: Scale of Q at the start; None to take it from the first
             gradients that are not zero.
         mu_dtype: Dtype in which momentum is kept; float32 at least if None.
@@ -94,11 +97,15 @@ def scale_by_kron(
         scanned_layers: Tree of booleans, in whole or as a prefix: leaves whose first axis runs
             over layers, each of which is a tensor with factors of its own.
         lax_map_scanned_layers: Whether tensors of one shape are taken some at a time, which saves
-            memory, instead of all at once. On a CPU they are taken a few at a time anyhow.
-        lax_map_batch_size: How many at a time.
+            memory, instead of all at once. On a CPU they are taken a few at a time anyhow. No
+            effect in mode `EQ`, whose tensors always go one by one: batched triangular solves can
+            stop for ever in jaxlib 0.10.
+        lax_map_batch_size: At most how many at a time; on a CPU no more than eight. No effect in
+            mode `EQ`.
         preconditioner_mode: Geometry of the update: `EQ`, `QEP`, `QEQ`, `Q0.5EQ1.5`, `QUAD`,
             `QUAD4P`, `PRO4P`, `NS`, `EXP`, `TAYLOR2` or `HYPER`.
         beta_lipschitz: Decay of the Lipschitz estimate, in [0, 1); 0.999 for sparse gradients.
+            No effect without `track_lipschitz`.
         track_lipschitz: Whether the estimate remembers earlier steps.
         damping: Standard deviation λ of the noise that is added to the gradient for the update
             of Q, so that P < 1/λ; None for no noise.
@@ -121,12 +128,14 @@ def scale_by_kron(
         partition_large_dims: Longer axes are cut into blocks of this length with factors of their
             own; None for not at all.
         cache_preconditioner: Whether QᴴQ of dense factors is kept beside Q between its updates;
-            None where that saves work in the long run.
+            None where that saves work in the long run. No effect in the modes `QUAD4P` and
+            `PRO4P`, whose factors are those of P itself.
 
     Returns:
         A transformation with `ScaleByKronState`. `update` also takes `Hvp` and `vector`, trees
         like the gradients, and `update_preconditioner`, a boolean in place of the probability. A
-        step with a gradient that is not finite returns zero updates and the state as it was.
+        step with a gradient that is not finite returns zero updates and the state as it was; one
+        with a product that is not finite is taken, and leaves out the fit alone.
 
     Raises:
         ValueError: An option is out of its range, or a scanned leaf has no axis.

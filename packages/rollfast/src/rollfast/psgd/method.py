@@ -1,7 +1,6 @@
 """One step of PSGD with Kronecker factors: what `init` and `update` of its optimizers do."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,12 +9,21 @@ import jax.numpy as jnp
 import optax
 
 from rollfast import guards
-from rollfast.options import check_count, check_interval, check_positive_or_none
+from rollfast.linalg.precision import matmul_precision
+from rollfast.options import (
+    check_count,
+    check_dtype,
+    check_flag,
+    check_interval,
+    check_positive_or_none,
+    check_precision,
+)
 from rollfast.psgd.directions import Way, directed
 from rollfast.psgd.draws import check_key, normalized_key
 from rollfast.psgd.fitting import Rule
 from rollfast.psgd.geometry import Geometry
-from rollfast.psgd.layout import LeafLayout, buckets, layout_of, scanned_flags
+from rollfast.psgd.kept import hung, taken_down
+from rollfast.psgd.layout import LeafLayout, layout_of, scanned_flags
 from rollfast.psgd.momentum import advance
 from rollfast.psgd.options import (
     KeyOrSeed,
@@ -25,6 +33,7 @@ from rollfast.psgd.options import (
     Precision,
     Structure,
     Timing,
+    check_step_of_q,
 )
 from rollfast.psgd.pair import Decision, Pair, paired
 from rollfast.psgd.preconditioner import (
@@ -84,11 +93,15 @@ class Fitting:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        check_interval("preconditioner_lr", self.learning_rate, 0, 2)
+        check_step_of_q("preconditioner_lr", self.learning_rate, self.geometry.name)
         check_interval("beta_lipschitz", self.beta, 0, 1, open_high=True)
-        check_interval("damping", self.damping, 0, float("inf"))
+        check_interval("damping", self.damping, 0, float("inf"), none=True)
         check_count("newton_schulz_iters", self.least_iterations)
         check_positive_or_none("preconditioner_init_scale", self.init_scale)
+        check_flag("track_lipschitz", self.tracks)
+        check_flag("whiten_grad", self.whiten_grad)
+        check_flag("update_preconditioner_first", self.update_first)
+        check_flag("cache_preconditioner", self.keeps_normals, none=True)
 
     @property
     def power(self) -> int:
@@ -114,6 +127,9 @@ class Method:
     def __post_init__(self) -> None:
         """Check the options."""
         check_key(self.key)
+        check_dtype("mu_dtype", self.mu_dtype)
+        check_precision("precond_update_precision", self.precision.of_update)
+        check_precision("precond_grads_precision", self.precision.of_direction)
         if not self.fitting.whiten_grad and not self.momentum.is_kept:
             raise ValueError(
                 f"whiten_grad=False is not allowed with b1={self.momentum.b1!r}; there is no "
@@ -156,7 +172,7 @@ class Method:
         return ScaleByKronState(
             count=jnp.zeros([], jnp.int32),
             mu=mu,
-            **_hung(params, layouts, state),
+            **hung(params, layouts, state),
             needs_scale_init=jnp.asarray(scale is None),
             key=normalized_key(self.key),
         )
@@ -198,7 +214,7 @@ class Method:
             mu = structure.unflatten(kept)
         fitted = wide if self.fitting.whiten_grad else averaged
         pair = paired(updates, fitted, Hvp, vector)
-        before = _taken_down(structure, state)
+        before = taken_down(updates, layouts, state)
         after, correction, pending = self._fitted(
             before, pair, layouts, state, Decision(update_preconditioner, sound)
         )
@@ -211,7 +227,7 @@ class Method:
         return structure.unflatten(directions), ScaleByKronState(
             count=guards.taken(sound, count, state.count),
             mu=mu,
-            **_hung(updates, layouts, after),
+            **hung(updates, layouts, after),
             needs_scale_init=pending,
             key=state.key,
         )
@@ -252,7 +268,7 @@ class Method:
                     lambda: jnp.ones([], scalar_dtype()),
                 )
             step = Step(state.key, state.count, scale)
-            with jax.default_matmul_precision(self.precision.of_update):
+            with matmul_precision(self.precision.of_update):
                 moved = fit(before, pair, layouts, rule, step, self.mapping)
             return moved, jnp.square(scale)
 
@@ -271,8 +287,9 @@ class Method:
     ) -> list[Array]:
         """Return P m of every leaf, within the limits."""
         limit, basis = self.limits.of_tensor, self.fitting.geometry.basis
-        way = Way(basis, used.missing, limit, count)
-        with jax.default_matmul_precision(self.precision.of_direction):
+        # Traced once for all leaves of a shape.
+        way = Way(basis, used.missing, None if limit is None else jax.jit(limit), count)
+        with matmul_precision(self.precision.of_direction):
             made = directed(used.preconditioner, leaves, layouts, way)
         return self.limits.together(made)
 
@@ -282,42 +299,3 @@ class _Used(NamedTuple):
 
     preconditioner: Preconditioner
     missing: Array | None
-
-
-def _hung(
-    tree: PyTree, layouts: list[LeafLayout], preconditioner: Preconditioner
-) -> dict[str, PyTree]:
-    """Return the fields of a state: stacks of every kind at the leaf that has the first of it.
-
-    In the structure of the parameters they are what Optax takes for a part of the state that
-    belongs to parameters.
-    """
-    structure = jax.tree.structure(tree)
-    owners = [bucket.entries[0][0] for bucket in buckets(layouts)]
-
-    def hang(stacks: Sequence[Any]) -> PyTree:
-        leaves: list[list[Any]] = [[] for _ in layouts]
-        for owner, axes in zip(owners, stacks, strict=True):
-            leaves[owner].append(axes)
-        return structure.unflatten(leaves)
-
-    estimates = preconditioner.estimates
-    return {
-        "Qs_preconditioners": hang(preconditioner.factors),
-        "Ls_lipschitz": None if estimates is None else hang(estimates),
-        "Ps_preconditioners": hang(preconditioner.normals),
-    }
-
-
-def _taken_down(structure: Any, state: ScaleByKronState) -> Preconditioner:
-    """Undo `_hung`; the first of every kind come in the order of the leaves."""
-
-    def kinds(tree: PyTree) -> list[Any]:
-        return [axes for leaf in structure.flatten_up_to(tree) for axes in leaf]
-
-    estimates = state.Ls_lipschitz
-    return Preconditioner(
-        kinds(state.Qs_preconditioners),
-        kinds(state.Ps_preconditioners),
-        None if estimates is None else kinds(estimates),
-    )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from numbers import Integral, Real
+from numbers import Real
 
 import jax.numpy as jnp
 
@@ -11,6 +11,8 @@ from rollfast import guards
 from rollfast.options import (
     check_choice,
     check_count,
+    check_dtype,
+    check_flag,
     check_interval,
     check_positive_or_none,
     check_static,
@@ -28,7 +30,12 @@ __all__ = [
     "PreconditionerMode",
     "Structure",
     "Timing",
+    "check_step_of_q",
 ]
+
+# Largest step of Q, where not 2: I - μ E, by which P is multiplied, can lose positivity where
+# ‖μ E‖ > 1, and ‖μ E‖ can be as large as the step.
+_LARGEST_STEP = {"PRO4P": 1}
 
 
 class PreconditionerMode(StrEnum):
@@ -54,6 +61,26 @@ class GradClipMode(StrEnum):
     GLOBAL_RMS = "global_rms"
 
 
+def check_step_of_q(name: str, value: object, mode: str) -> None:
+    """Raise unless a geometry keeps its factor positive with a step of this length.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: What was given; an array or a schedule passes, whatever its values.
+        mode: Name of the geometry.
+
+    Raises:
+        ValueError: The number is outside of [0, 2], or of what the geometry allows.
+    """
+    check_interval(name, value, 0, 2, schedule=True)
+    largest = _LARGEST_STEP.get(mode, 2)
+    if isinstance(value, Real) and float(value) > largest:
+        raise ValueError(
+            f"{name}={value!r} is not allowed with preconditioner_mode={mode!r}; it must lie in "
+            f"[0, {largest}]."
+        )
+
+
 @dataclass(frozen=True)
 class Structure:
     """Which factors a tensor gets."""
@@ -76,24 +103,18 @@ class Structure:
             ("partition_large_dims", self.block_size),
         ):
             check_static(name, value)
-        check_interval("max_size_triangular", self.max_size, 0, float("inf"))
-        check_interval("max_skew_triangular", self.max_skew, 0, float("inf"))
-        check_interval("min_ndim_triangular", self.min_ndim, 0, float("inf"))
-        if self.memory_save_mode not in MEMORY_SAVE_MODES:
+        check_interval("max_size_triangular", self.max_size, 0, float("inf"), infinite=True)
+        check_interval("max_skew_triangular", self.max_skew, 0, float("inf"), infinite=True)
+        check_count("min_ndim_triangular", self.min_ndim, 0)
+        mode = self.memory_save_mode
+        if not (mode is None or isinstance(mode, str)) or mode not in MEMORY_SAVE_MODES:
             raise ValueError(
                 f"memory_save_mode={self.memory_save_mode!r} is not allowed; it must be one of "
                 f"{list(MEMORY_SAVE_MODES)}."
             )
-        for name, value in (
-            ("merge_small_dims", self.merge_limit),
-            ("partition_large_dims", self.block_size),
-        ):
-            if value is not None:
-                check_count(name, value)
-                if not isinstance(value, Integral) or isinstance(value, bool):
-                    raise ValueError(
-                        f"{name}={value!r} is not allowed; it must be a whole number, or None."
-                    )
+        check_count("merge_small_dims", self.merge_limit, none=True)
+        check_count("partition_large_dims", self.block_size, none=True)
+        check_flag("matricize", self.matricize)
 
 
 @dataclass(frozen=True)
@@ -105,9 +126,8 @@ class Timing:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        check_interval("preconditioner_update_probability", self.probability, 0, 1)
-        if self.interval is not None:
-            check_count("preconditioner_update_interval", self.interval)
+        check_interval("preconditioner_update_probability", self.probability, 0, 1, schedule=True)
+        check_count("preconditioner_update_interval", self.interval, schedule=True, none=True)
 
     @property
     def frequency(self) -> float:
@@ -143,7 +163,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        check_positive_or_none("update_global_norm_clip", self.max_norm)
+        check_positive_or_none("update_global_norm_clip", self.max_norm, infinite=True)
         check_choice("grad_clip_mode", self.mode, [mode.value for mode in GradClipMode])
 
     @property
@@ -177,6 +197,7 @@ class Momentum:
     def __post_init__(self) -> None:
         """Check the options."""
         check_interval("b1", self.b1, 0, 1, open_high=True)
+        check_flag("nesterov", self.nesterov)
 
     @property
     def is_kept(self) -> bool:
@@ -193,6 +214,8 @@ class Mapping:
 
     def __post_init__(self) -> None:
         """Check the options."""
+        check_flag("lax_map_scanned_layers", self.in_turn)
+        check_static("lax_map_batch_size", self.batch_size)
         check_count("lax_map_batch_size", self.batch_size)
 
 
@@ -203,6 +226,10 @@ class Precision:
     of_factors: DTypeLike | None
     of_update: str | None
     of_direction: str | None
+
+    def __post_init__(self) -> None:
+        """Check the dtype; the names of the precisions are those of an optimizer."""
+        check_dtype("precond_dtype", self.of_factors)
 
 
 KeyOrSeed = Array | int

@@ -4,9 +4,9 @@ Factors of tensors of one shape are kept in one stack, so that what is compiled 
 with the number of shapes.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import NamedTuple
 
 import jax
@@ -15,10 +15,11 @@ import jax.numpy as jnp
 from rollfast.linalg import kronecker
 from rollfast.linalg.hermitian import hermitian_square
 from rollfast.linalg.upper import upper_normal_factor
-from rollfast.psgd.draws import DrawnSlice, draw_slice, slice_keys
+from rollfast.psgd.draws import DrawnSlice, SliceSource, draw_slice, slice_sources
 from rollfast.psgd.fitting import MOMENTS, Rule, Sizes, update_factors
-from rollfast.psgd.layout import Bucket, LeafLayout, buckets
+from rollfast.psgd.layout import LeafLayout, buckets
 from rollfast.psgd.options import Mapping
+from rollfast.psgd.overflow import has_range, held
 from rollfast.psgd.pair import Pair
 from rollfast.trees.batching import joined, map_stack
 from rollfast.trees.turns import at_once, chosen, map_in_place
@@ -76,7 +77,7 @@ class _Fit(NamedTuple):
 class _Pair(NamedTuple):
     """What one tensor is fitted to, or what each of a stack of them is."""
 
-    key: Array
+    source: SliceSource
     gradient: Array
     probe: Array | None
 
@@ -84,20 +85,22 @@ class _Pair(NamedTuple):
 class _Pairs(NamedTuple):
     """What the tensors of a bucket are fitted to, those of a leaf in one stack."""
 
-    keys: Array
+    source: SliceSource
     gradients: list[Array]
     probes: list[Array] | None
 
     def at(self, turn: Array, width: int) -> _Pair:
         """Return what the tensors of a turn are fitted to, in one stack."""
-        keys = jax.lax.dynamic_slice_in_dim(self.keys, turn * width, width)
+        source = jax.tree.map(
+            lambda stack: jax.lax.dynamic_slice_in_dim(stack, turn * width, width), self.source
+        )
         probe = None if self.probes is None else chosen(self.probes, turn, width)
-        return _Pair(keys, chosen(self.gradients, turn, width), probe)
+        return _Pair(source, chosen(self.gradients, turn, width), probe)
 
     def together(self) -> _Pair:
         """Return all of them in one stack."""
         probe = None if self.probes is None else joined(self.probes)
-        return _Pair(self.keys, joined(self.gradients), probe)
+        return _Pair(self.source, joined(self.gradients), probe)
 
 
 def initial(
@@ -117,6 +120,9 @@ def initial(
         factor_dtype: Dtype in which factors are kept; that of the sums of a leaf if None.
         keeps_normal: Whether QᴴQ is kept, from the size of an axis and the shape of the tensor.
         tracks: Whether there are Lipschitz estimates.
+
+    Raises:
+        ValueError: The dtype of a factor does not hold its share of the scale.
     """
     state = Preconditioner([], [], [] if tracks else None)
     for bucket in buckets(layouts):
@@ -126,6 +132,7 @@ def initial(
         factors: list[Array] = []
         for size, is_dense in zip(shape, dense, strict=True):
             dtype = bucket.factor_dtype(is_dense, factor_dtype)
+            _check_scale(scale, power / len(shape), dtype)
             one = jnp.eye(size, dtype=dtype) if is_dense else jnp.ones(size, dtype)
             one = one * share.astype(jnp.finfo(dtype).dtype)
             factors.append(jnp.tile(one, (count, *(1 for _ in one.shape))))
@@ -137,6 +144,16 @@ def initial(
             real = jnp.finfo(bucket.item.dtype).dtype
             state.estimates.append([jnp.zeros(count, real) for _ in shape])
     return state
+
+
+def _check_scale(scale: Number, share: float, dtype: DTypeLike) -> None:
+    """Refuse a scale of which a factor would be infinite from the start; an array passes."""
+    largest = float(jnp.finfo(dtype).max)
+    if isinstance(scale, Real) and float(scale) ** share > largest:
+        raise ValueError(
+            f"preconditioner_init_scale={scale!r} is not allowed with factors in {dtype}; "
+            f"the share of one factor, {float(scale) ** share}, must be at most {largest}."
+        )
 
 
 def starting_scale(
@@ -199,14 +216,17 @@ def fit(
     """
     after = Preconditioner([], [], None if state.estimates is None else [])
     groups = buckets(layouts)
-    for index, (bucket, keys) in enumerate(zip(groups, _keys(groups, step), strict=True)):
+    kinds = [(bucket.item, bucket.numbers) for bucket in groups]
+    noisy = rule.damping is not None
+    sources = slice_sources(step.key, step.number, kinds, rule.geometry, noisy)
+    for index, (bucket, source) in enumerate(zip(groups, sources, strict=True)):
         before = _Fit(
             state.factors[index],
             state.normals[index],
             None if state.estimates is None else state.estimates[index],
         )
         pairs = _Pairs(
-            keys,
+            source,
             bucket.parts(pair.gradients, layouts),
             None if pair.probes is None else bucket.parts(pair.probes, layouts),
         )
@@ -214,7 +234,8 @@ def fit(
         def move(fit: _Fit, to: _Pair, item: DrawnSlice = bucket.item) -> _Fit:
             return _moved(fit, to, item, rule, step.scale)
 
-        moved = _mapped(move, before, pairs, rule, mapping)
+        # Traced once, though there are two ways to map it.
+        moved = _mapped(jax.jit(move, inline=True), before, pairs, rule, mapping)
         after.factors.append(moved.factors)
         after.normals.append(moved.normals)
         if after.estimates is not None and moved.estimates is not None:
@@ -222,25 +243,16 @@ def fit(
     return after
 
 
-def _keys(groups: Sequence[Bucket], step: Step) -> list[Array]:
-    """Return a key for every tensor of every bucket, all made in one go."""
-    if not groups:
-        return []
-    numbers = [number for bucket in groups for number in bucket.numbers]
-    keys = slice_keys(step.key, step.number, jnp.asarray(numbers, jnp.int32))
-    ends = list(itertools.accumulate(len(bucket.numbers) for bucket in groups))
-    return [keys[end - len(bucket.numbers) : end] for bucket, end in zip(groups, ends, strict=True)]
-
-
 def _mapped(
     move: Callable[[_Fit, _Pair], _Fit], before: _Fit, pairs: _Pairs, rule: Rule, mapping: Mapping
 ) -> _Fit:
     """Move the preconditioner of every tensor of a bucket."""
-    count = pairs.keys.shape[0]
+    count = pairs.source.words.shape[0]
     # Batched triangular solves of several buckets can stop for ever in jaxlib 0.10.
     one_by_one = rule.geometry.basis == "whitened" or mapping.batch_size == 1
     size = None if one_by_one else mapping.batch_size
-    width = 1 if one_by_one else at_once(count, pairs.gradients[0][0].size)
+    most = mapping.batch_size if mapping.in_turn else count
+    width = 1 if one_by_one else at_once(count, pairs.gradients[0][0].size, most)
 
     def in_turn(before: _Fit, pairs: _Pairs) -> _Fit:
         return map_in_place(
@@ -259,7 +271,8 @@ def _mapped(
     return jax.lax.platform_dependent(
         before,
         pairs,
-        cpu=some if in_parts and not one_by_one else in_turn,
+        # Where they are; `some` would make stacks of all gradients, and of all results.
+        cpu=in_turn,
         # To choose a leaf inside of a loop, a GPU would have to wait for the host.
         default=some if in_parts else all_at_once,
     )
@@ -277,7 +290,7 @@ def _moved(fit: _Fit, to: _Pair, item: DrawnSlice, rule: Rule, scale: Array) -> 
     zeros = [jnp.zeros([], real)] * len(factors)
     estimates = zeros if fit.estimates is None else fit.estimates
     rule = rule._replace(scale=scale).in_dtype(real)
-    draws = draw_slice(to.key, item, rule.geometry, rule.damping is not None)
+    draws = draw_slice(to.source, item, rule.geometry, rule.damping is not None)
     moved, tracked = update_factors(factors, estimates, to.gradient, to.probe, draws, rule, normals)
     kept = [new.astype(old.dtype) for new, old in zip(moved, fit.factors, strict=True)]
     normal_factor = _NORMAL_FACTORS[rule.geometry.form]
@@ -285,4 +298,14 @@ def _moved(fit: _Fit, to: _Pair, item: DrawnSlice, rule: Rule, scale: Array) -> 
         None if old is None else normal_factor(new.astype(q.dtype)).astype(old.dtype)
         for new, old, q in zip(kept, fit.normals, factors, strict=True)
     ]
-    return _Fit(kept, beside, None if fit.estimates is None else tracked)
+    ours = list(zip(kept, beside, strict=True))
+    # A factor of P itself grows on, where no gradient ever is, until it is infinite; one of Q is
+    # pulled back by a P that is infinite first.
+    if rule.geometry.basis == "direct" or not has_range(ours, real):
+        theirs = zip(fit.factors, fit.normals, strict=True)
+        ours = [held(new, old) for new, old in zip(ours, theirs, strict=True)]
+    return _Fit(
+        [factor for factor, _ in ours],
+        [normal for _, normal in ours],
+        None if fit.estimates is None else tracked,
+    )

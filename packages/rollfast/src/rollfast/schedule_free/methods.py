@@ -8,7 +8,7 @@ import optax
 from rollfast import guards
 from rollfast.guards import MaxAmplitudes
 from rollfast.linalg.newton_schulz import Row
-from rollfast.options import check_choice, check_interval
+from rollfast.options import check_choice, check_interval, check_number
 from rollfast.prism.dimension_numbers import DimensionNumbers
 from rollfast.prism.prism import prism
 from rollfast.psgd.kron import kron
@@ -58,7 +58,6 @@ def schedule_free_sgd(
 
     Source: arXiv 2405.15682v4, equations (3) to (5); equal to the package `schedulefree` 1.4.1.
     """
-    check_interval("warmup_steps", warmup_steps, 0, float("inf"))
     check_interval("weight_decay", weight_decay, 0, float("inf"))
     rate = warmed_up(learning_rate, warmup_steps)
     base = optax.chain(optax.add_decayed_weights(weight_decay), optax.scale_by_learning_rate(rate))
@@ -112,7 +111,6 @@ def schedule_free_adamw(
     """
     check_interval("b2", b2, 0, 1, open_high=True)
     check_interval("eps", eps, 0, float("inf"))
-    check_interval("warmup_steps", warmup_steps, 0, float("inf"))
     check_interval("weight_decay", weight_decay, 0, float("inf"))
     check_choice("bias_correction", bias_correction, BIAS_CORRECTIONS)
     in_denominator = bias_correction == "denominator"
@@ -205,7 +203,7 @@ def schedule_free_kron(
         update_preconditioner_first: As for `kron`.
         preconditioner_lr: As for `kron`.
         preconditioner_init_scale: As for `kron`.
-        mu_dtype: As for `kron`.
+        mu_dtype: As for `kron`; no effect, since there is no momentum to keep.
         precond_dtype: As for `kron`.
         precond_update_precision: As for `kron`.
         precond_grads_precision: As for `kron`.
@@ -236,6 +234,7 @@ def schedule_free_kron(
 
     Source: arXiv 2405.15682v4, theorem 2, for a base optimizer of any kind.
     """
+    check_number("learning_rate", learning_rate)
     check_interval("sf_b1", sf_b1, 0, 1)
     rate = wsd_schedule(
         learning_rate, total_steps, warmup_fraction, decay_fraction, decay_shape=decay_shape
@@ -359,6 +358,8 @@ def schedule_free_prism(
 
     Source: arXiv 2405.15682v4, theorem 2, for a base optimizer of any kind.
     """
+    check_number("learning_rate", learning_rate)
+    check_number("adam_learning_rate", adam_learning_rate, none=True)
     check_interval("prism_b1", prism_b1, 0, 1, open_high=True)
     check_interval("sf_b1", sf_b1, 0, 1)
 

@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import optax
 
+from rollfast.options import check_interval, check_number
 from rollfast.typing import Array, Number, ScalarOrSchedule, scalar_dtype
 
 __all__ = ["warmed_up"]
@@ -14,7 +15,12 @@ def warmed_up(learning_rate: ScalarOrSchedule, warmup_steps: Number) -> optax.Sc
     Args:
         learning_rate: γ, a number or a schedule.
         warmup_steps: Steps of the warmup; none up to one.
+
+    Raises:
+        ValueError: An option is out of its range.
     """
+    check_number("learning_rate", learning_rate, schedule=True)
+    check_interval("warmup_steps", warmup_steps, 0, float("inf"))
 
     def schedule(count: Array) -> Array:
         steps = jnp.asarray(count + 1, scalar_dtype())

@@ -10,7 +10,13 @@ import jax.numpy as jnp
 import optax
 
 from rollfast import guards
-from rollfast.options import check_choice, check_interval
+from rollfast.options import (
+    check_choice,
+    check_dtype,
+    check_flag,
+    check_interval,
+    check_number,
+)
 from rollfast.schedule_free import sequences
 from rollfast.schedule_free.weighting import (
     WEIGHTINGS,
@@ -94,9 +100,12 @@ def schedule_free(
 
     Source: arXiv 2405.15682v4, equations (3) to (5) and theorem 2; arXiv 2511.07767v1.
     """
+    check_number("learning_rate", learning_rate, schedule=True)
     check_interval("b1", b1, 0, 1)
     check_choice("weighting_mode", weighting_mode, WEIGHTINGS)
     check_interval("averaging_power", averaging_power, 0, float("inf"))
+    check_dtype("state_dtype", state_dtype)
+    check_flag("use_max_learning_rate", use_max_learning_rate)
     weigh = functools.partial(
         _weighed, mode=weighting_mode, power=averaging_power, by_largest=use_max_learning_rate
     )

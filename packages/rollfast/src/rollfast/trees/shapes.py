@@ -13,7 +13,7 @@ def check_shapes(name: str, tree: PyTree, like: PyTree) -> None:
     Args:
         name: What the tree is called in `update`.
         tree: Arrays.
-        like: What the state keeps for them.
+        like: Arrays of the shapes that are wanted, such as what the state keeps for them.
 
     Raises:
         ValueError: A leaf has another shape than its counterpart, or not every leaf has one.
@@ -22,11 +22,11 @@ def check_shapes(name: str, tree: PyTree, like: PyTree) -> None:
     counterparts = jax.tree.leaves(like)
     if len(leaves) != len(counterparts):
         raise ValueError(
-            f"{name} with {len(leaves)} leaves is not allowed; the state is of {len(counterparts)}."
+            f"{name} with {len(leaves)} leaves is not allowed; it must have {len(counterparts)}."
         )
     for (path, leaf), counterpart in zip(leaves, counterparts, strict=True):
         if leaf.shape != counterpart.shape:
             raise ValueError(
                 f"{name}{jax.tree_util.keystr(path)} of shape {leaf.shape} is not allowed; "
-                f"the state is of shape {counterpart.shape}."
+                f"it must be {counterpart.shape}."
             )

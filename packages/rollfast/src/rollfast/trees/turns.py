@@ -147,14 +147,15 @@ def chosen(parts: Sequence[Array], turn: Array, width: int = 1) -> Array:
     return jax.lax.switch(owner, [of(part) for part in parts])
 
 
-def at_once(count: int, size: int) -> int:
+def at_once(count: int, size: int, allowed: int = _MOST_IN_A_LOOP) -> int:
     """Return how many of some tensors a loop takes at once on a CPU, a divisor of their number.
 
     Args:
         count: How many tensors there are.
         size: How many entries each has.
+        allowed: No more than these.
     """
-    most = max(min(_MOST_IN_A_LOOP, _MOST_ENTRIES_AT_ONCE // size), 1)
+    most = max(min(_MOST_IN_A_LOOP, allowed, _MOST_ENTRIES_AT_ONCE // size), 1)
     return next(width for width in range(most, 0, -1) if count % width == 0)
 
 
