@@ -54,6 +54,10 @@ def _far(rng: np.random.Generator) -> Iterator[Sample]:
     yield Sample("planes of two sizes", (q, gaussian(rng, (4, 22), False), 50.0))
 
 
+def _of_nothing(function: Callable[..., Any]) -> Any:
+    return interpreted(function)(np.zeros((3, 3)))
+
+
 def _flat(rng: np.random.Generator) -> Iterator[Sample]:
     """Yield matrices whose spectral norm is far above that of a row, and near the largest bound."""
     for size, is_complex in ((6, False), (5, True)):
@@ -133,6 +137,14 @@ CHECKS = (
         budget=8.0,
         condition=ITERATED,
         reason="products in other forms, amplified by the slope of the iteration at zero",
+    ),
+    Equivalence(
+        name="linalg.positive.hermitian_polar_factor",
+        label="of zero, and one = one",
+        left=lambda rng: 1 + _of_nothing(production("linalg.positive.hermitian_polar_factor")),
+        right=lambda rng: np.ones((3, 3)),
+        budget=0.0,
+        reason="zero",
     ),
     Case(
         name="linalg.positive.hermitian_polar_factor",

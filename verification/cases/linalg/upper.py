@@ -46,5 +46,6 @@ CHECKS = tuple(
         ("triangular", "linalg.upper.upper_normal_factor", triangular, 513),
         ("diagonal", "linalg.upper.upper_normal_factor", _diagonal, 513),
         ("Hermitian", "linalg.hermitian.hermitian_square", positive_definite, 300),
+        ("real diagonal", "linalg.hermitian.hermitian_square", _diagonal, 5),
     )
 )
