@@ -98,8 +98,8 @@ PRISMS = (
     slip(
         SCALE,
         "spike not taken out of the momentum",
-        "return jax.tree.map(lambda g: (g * scale).astype(g.dtype), updates)",
-        "return updates",
+        "limited = jax.tree.map(lambda g: (g * scale).astype(g.dtype), updates)",
+        "pass",
         module="guards",
     ),
     slip(

@@ -70,8 +70,8 @@ PSGD = (
     Fault(
         "gradient preconditioned instead of the momentum",
         SCALE,
-        "self._directions(used, ahead, layouts, count)",
-        "self._directions(used, wide, layouts, count)",
+        "self._directions(used, ahead, layouts, count, sound)",
+        "self._directions(used, wide, layouts, count, sound)",
         "optax muon before e9f838f9: right without momentum only",
         module="psgd.method",
     ),
@@ -85,8 +85,8 @@ PSGD = (
     slip(
         SCALE,
         "layers clipped together",
-        "jax.vmap(way.limit) if layout.scanned else way.limit",
-        "way.limit",
+        "jax.vmap(way.finish) if layout.scanned else way.finish",
+        "way.finish",
         module="psgd.directions",
     ),
     slip(

@@ -49,7 +49,7 @@ DTYPES = (
         "count with an axis",
         SCALE,
         "count=guards.taken(sound, count, state.count)",
-        "count=guards.taken(sound, count[None], state.count)",
+        "count=guards.taken(sound, count, state.count)[None]",
         "optax 1042: a scalar of the state comes back in the shape (1,)",
         module="psgd.method",
         first="dtypes and shapes",
@@ -155,8 +155,8 @@ TIMES = (
     Fault(
         "running mean counted from 1",
         SCALE,
-        "new = blended(mu, gradients, decay(of.b1, count))",
-        "new = blended(mu, gradients, decay(of.b1, count + 1))",
+        "now, then = decay(of.b1, count), ",
+        "now, then = decay(of.b1, count + 1), ",
         LATE,
         module="psgd.momentum",
     ),
@@ -166,12 +166,12 @@ SPIKES = (
     Fault(
         "a spike clipped, and skipped by Q alone",
         SCALE,
-        "return self.inner.update(sound, state, params, sound=scale > 0, **extra_args)",
+        "return step(measured=measured)",
         "if self.max_norm is not None and not self.permissive:\n"
-        "                extra_args = {'update_preconditioner': scale > 0, **extra_args}\n"
+        "                extra_args = {'update_preconditioner': measured.sound, **extra_args}\n"
         "                scale = spike_scale(norm, self.max_norm, True)\n"
-        "                sound = self._limited(updates, scale)\n"
-        "            return self.inner.update(sound, state, params, sound=scale > 0, **extra_args)",
+        "                measured = Measured(scale > 0)\n"
+        "            return step(measured=measured)",
         f"{ROLLFAST}: without permission leaves only Q, and clips always",
         module="guards",
         first="spikes skipped",
@@ -179,10 +179,26 @@ SPIKES = (
     slip(
         SCALE,
         "momentum fades in a step that is not taken",
-        "guards.taken(sound, new, old)",
+        "guards.taken(sound, new, m.astype(new.dtype))",
         "new",
         module="psgd.momentum",
         first="spikes skipped",
+    ),
+    slip(
+        SCALE,
+        "a direction in a step that is not taken",
+        "guards.zero_unless(sound, direction if limit is None else limit(direction))",
+        "direction if limit is None else limit(direction)",
+        module="psgd.method",
+        first="spikes skipped",
+    ),
+    slip(
+        SCALE,
+        "gradients of zeros asked for a momentum that is none",
+        "measured.largest if fitted is wide else None",
+        "measured.largest",
+        module="psgd.method",
+        first="momentum whitened, asked for",
     ),
     slip(
         SCALE,

@@ -36,8 +36,8 @@ SUPPORT = (
     slip(
         "guards.global_norm",
         "squares not summed over entries",
-        "jnp.sum(_combined(group, jnp.add)) for group",
-        "jnp.max(_combined(group, jnp.add)) for group",
+        "jnp.sum(functools.reduce(jnp.add, squares",
+        "jnp.max(functools.reduce(jnp.add, squares",
     ),
     slip(
         "guards.global_norm",

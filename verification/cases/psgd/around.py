@@ -50,9 +50,9 @@ def _directions() -> Any:
     import jax.numpy as jnp
     import optax
 
-    def update(updates: Any, state: Any, params: Any = None, *, sound: Any = True) -> Any:
+    def update(updates: Any, state: Any, params: Any = None, *, measured: Any = None) -> Any:
         del params
-        return jax.tree.map(lambda u: jnp.where(sound, u, 0), updates), state
+        return jax.tree.map(lambda u: jnp.where(measured.sound, u, 0), updates), state
 
     plain = optax.GradientTransformationExtraArgs(lambda params: optax.EmptyState(), update)
     return production("guards.skip_unsound_steps")(plain, inner_skips=True)

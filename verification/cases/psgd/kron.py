@@ -46,6 +46,11 @@ def _every_third(params: dict[str, Any], step: int) -> dict[str, Any]:
     return {"update_preconditioner": step % 3 == 1}
 
 
+def _but_once(params: dict[str, Any], step: int) -> dict[str, Any]:
+    del params
+    return {"update_preconditioner": step != 2}
+
+
 def _annealed(count: Any) -> Any:
     return 0.5 / (1.0 + 0.02 * count)
 
@@ -74,6 +79,11 @@ def _spoiled(gradients: dict[str, np.ndarray], step: int) -> dict[str, np.ndarra
 def _late(gradients: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
     """Make the first gradients zero."""
     return {name: gradient * (step > 1) for name, gradient in gradients.items()}
+
+
+def _paused(gradients: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+    """Make the first gradients zero, and one while the momentum is not."""
+    return {name: gradient * (step not in (0, 1, 3)) for name, gradient in gradients.items()}
 
 
 def _scaled(
@@ -193,6 +203,13 @@ CHECKS = (
     _scaled("when asked", extra=_every_third),
     _scaled("scale pending", preconditioner_update_probability=0.3, steps=12),
     _scaled("first gradients zero", spoil=_late),
+    _scaled(
+        "momentum whitened, asked for where gradients are zero",
+        steps=12,
+        spoil=_paused,
+        extra=_but_once,
+        whiten_grad=False,
+    ),
     _scaled("spikes clipped", spoil=_spoiled, raw_global_grad_clip=5.0),
     _scaled(
         "spikes skipped",

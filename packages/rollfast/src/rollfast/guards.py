@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from rollfast.typing import Array, Number, PyTree, accumulator_dtype
 
 __all__ = [
     "MaxAmplitudes",
+    "Measured",
     "amplitudes",
     "clip_by_global_norm",
     "clip_by_global_rms",
@@ -27,7 +28,11 @@ __all__ = [
     "taken",
     "unguarded",
     "without_guard",
+    "zero_unless",
 ]
+
+# Leaves that one kernel combines: for another number of them another kernel is compiled.
+_MOST_TOGETHER = 8
 
 # Entries from which on a branch costs less than a second pass over them (two cores).
 _LARGE = 2**17
@@ -170,8 +175,7 @@ def _norm_in_two_passes(gradients: Sequence[Array], axis_name: str | None = None
     limits = jnp.finfo(largest.dtype)
     # Neither zero nor infinite.
     unit = jax.lax.clamp(limits.smallest_normal, largest, limits.max)
-    groups = [[jnp.square(m / unit) for m in group] for group in _moduli_by_shape(gradients)]
-    squares = _combined([jnp.sum(_combined(group, jnp.add)) for group in groups], jnp.add)
+    squares = _all_of([_sum_of_squares(group, unit) for group in _by_shape(gradients)], jnp.sum)
     if axis_name is not None:
         squares = jax.lax.psum(squares, axis_name)
     return unit * jnp.sqrt(squares)
@@ -187,25 +191,43 @@ def largest_modulus(gradients: Sequence[Array], axis_name: str | None = None) ->
     Returns:
         A scalar, in float32 at least; not finite if an entry is not.
     """
-    groups = _moduli_by_shape(gradients)
-    tops = [jnp.max(_combined(group, jnp.maximum)) for group in groups if group[0].size]
-    largest = _combined(tops, jnp.maximum)
+    groups = [group for group in _by_shape(gradients) if group[0].size]
+    largest = _all_of([_largest(group) for group in groups], jnp.max)
     return largest if axis_name is None else jax.lax.pmax(largest, axis_name)
 
 
-def _combined(arrays: Sequence[Array], operation: Callable[[Array, Array], Array]) -> Array:
-    """Return what two at a time make of all, zero of none: an operand less for each than a sum."""
-    return functools.reduce(operation, arrays) if arrays else jnp.zeros([])
+def _all_of(numbers: Sequence[Array], reduction: Callable[[Array], Array]) -> Array:
+    """Return what a reduction makes of some numbers, none of them negative; zero of none.
 
-
-def _moduli_by_shape(gradients: Sequence[Array]) -> list[list[Array]]:
-    """Return |g| of leaves of one shape together.
-
-    They are combined entry by entry before they are reduced, in one kernel for all of them.
+    The CPU compiler would combine plain numbers anew in every kernel that uses the result. Their
+    modulus keeps it from taking the reduction apart.
     """
-    moduli = [jnp.abs(gradient.astype(accumulator_dtype(gradient.dtype))) for gradient in gradients]
-    keys = [(modulus.shape, modulus.dtype) for modulus in moduli]
-    return [[moduli[index] for index in group] for group in group_by(keys)]
+    return reduction(jnp.abs(jnp.stack(numbers))) if numbers else jnp.zeros([])
+
+
+# Traced once for all groups of a shape.
+@jax.jit
+def _largest(group: Sequence[Array]) -> Array:
+    return jnp.max(functools.reduce(jnp.maximum, map(_modulus, group)))
+
+
+@jax.jit
+def _sum_of_squares(group: Sequence[Array], unit: Array) -> Array:
+    squares = [jnp.square(_modulus(gradient) / unit) for gradient in group]
+    return jnp.sum(functools.reduce(jnp.add, squares))
+
+
+def _modulus(gradient: Array) -> Array:
+    return jnp.abs(gradient.astype(accumulator_dtype(gradient.dtype)))
+
+
+def _by_shape(gradients: Sequence[Array]) -> list[list[Array]]:
+    """Return the leaves of one shape together, some at a time, to combine entry by entry."""
+    return [
+        [gradients[index] for index in group[first : first + _MOST_TOGETHER]]
+        for group in group_by([(gradient.shape, gradient.dtype) for gradient in gradients])
+        for first in range(0, len(group), _MOST_TOGETHER)
+    ]
 
 
 def spike_scale(norm: Array, max_norm: Number | None, permissive: bool) -> Array:
@@ -229,17 +251,40 @@ def spike_scale(norm: Array, max_norm: Number | None, permissive: bool) -> Array
     return jnp.where(jnp.isfinite(norm), scale, 0.0).astype(norm.dtype)
 
 
+class Measured(NamedTuple):
+    """What the guard of an optimizer says of the gradients of a step.
+
+    Attributes:
+        sound: Whether the step is taken; Python's True where nothing asks.
+        largest: Largest modulus of the gradients; None if it is not known.
+    """
+
+    sound: Array | bool = True
+    largest: Array | None = None
+
+
 def taken(sound: Array | bool, after: PyTree, before: PyTree) -> PyTree:
     """Return a tree as it is after a step, or as it was where the step is not taken.
 
     Args:
         sound: Whether it is; Python's True where nothing asks.
         after: Any tree of arrays.
-        before: The same; zeros for updates.
+        before: The same.
     """
     if sound is True:
         return after
-    return jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, before)
+    # Unlike jnp.where it is no function of its own to trace and to call for every leaf.
+    return jax.tree.map(functools.partial(jax.lax.select, jnp.asarray(sound)), after, before)
+
+
+def zero_unless(sound: Array | bool, updates: PyTree) -> PyTree:
+    """Return updates, or zeros where the step is not taken.
+
+    Args:
+        sound: Whether it is; Python's True where nothing asks.
+        updates: Any tree of arrays.
+    """
+    return taken(sound, updates, jax.tree.map(jnp.zeros_like, updates))
 
 
 def limit_to_squares() -> optax.GradientTransformation:
@@ -269,26 +314,30 @@ class GuardedUpdate:
         self, updates: PyTree, state: PyTree, params: PyTree | None = None, **extra_args: object
     ) -> tuple[PyTree, PyTree]:
         """Return (updates, state), or (zeros, the state as it was)."""
-        # Without a limit the largest entry says all there is to know, in half the passes.
-        measure = largest_modulus if self.max_norm is None else global_norm
-        norm = measure(jax.tree.leaves(updates), self.axis_name)
-        scale = spike_scale(norm, self.max_norm, self.permissive)
-        if self.inner_skips:
-            sound = self._limited(updates, scale)
-            return self.inner.update(sound, state, params, sound=scale > 0, **extra_args)
+        leaves = jax.tree.leaves(updates)
+        scale: Number = 1
+        if self.max_norm is None:
+            # The largest entry says all there is to know, in half the passes.
+            largest = largest_modulus(leaves, self.axis_name)
+            measured = Measured(jnp.isfinite(largest), largest)
+        else:
+            norm = global_norm(leaves, self.axis_name)
+            scale = spike_scale(norm, self.max_norm, self.permissive)
+            measured = Measured(scale > 0)
 
-        def step() -> tuple[PyTree, PyTree]:
-            return self.inner.update(self._limited(updates, scale), state, params, **extra_args)
+        def step(**known: Measured) -> tuple[PyTree, PyTree]:
+            limited = updates
+            if self.max_norm is not None:
+                limited = jax.tree.map(lambda g: (g * scale).astype(g.dtype), updates)
+            return self.inner.update(limited, state, params, **known, **extra_args)
+
+        if self.inner_skips:
+            return step(measured=measured)
 
         def skip() -> tuple[PyTree, PyTree]:
             return jax.tree.map(jnp.zeros_like, updates), state
 
-        return jax.lax.cond(scale > 0, step, skip)
-
-    def _limited(self, updates: PyTree, scale: Array) -> PyTree:
-        if self.max_norm is None:
-            return updates
-        return jax.tree.map(lambda g: (g * scale).astype(g.dtype), updates)
+        return jax.lax.cond(measured.sound, step, skip)
 
 
 def skip_unsound_steps(
@@ -308,7 +357,7 @@ def skip_unsound_steps(
         max_norm: Largest norm over all gradients, or None for any.
         permissive: Whether a spike is clipped to `max_norm` (True) or the step skipped (False).
         axis_name: Mapped axis over which the gradients are sharded, or None.
-        inner_skips: Whether `inner` takes the argument `sound` and does by itself what a step
+        inner_skips: Whether `inner` takes the argument `measured` and does by itself what a step
             that is not taken must: a state with a branch of its own is copied by a branch
             around it.
 
@@ -347,10 +396,5 @@ def without_guard(
     guard = transformation.update
     if not isinstance(guard, GuardedUpdate):
         return transformation, {}
-    limits = {
-        "max_norm": guard.max_norm,
-        "permissive": guard.permissive,
-        "axis_name": guard.axis_name,
-        "inner_skips": guard.inner_skips,
-    }
-    return guard.inner, limits
+    limits = ("max_norm", "permissive", "axis_name", "inner_skips")
+    return guard.inner, {name: getattr(guard, name) for name in limits}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rollfast import PreconditionerMode, scale_by_kron, schedule_free_kron
+from rollfast import PreconditionerMode, kron, scale_by_kron, schedule_free_kron
 
 from ..helpers import assert_close, assert_finite, assert_identical, assert_zero, normal
 from .steps import built, like, moved, taken, zeros
@@ -93,6 +93,16 @@ def test_gradients_of_any_kind(mode):
         assert_finite(updates)
         assert_finite(state)
         assert all(bool(jnp.any(leaf != 0)) for leaf in jax.tree.leaves(updates))
+    bad = like(PARAMS, 9)
+    bad["w"] = bad["w"].at[2, 1].set(jnp.nan)
+    updates, after = optimizer.update(bad, state)
+    assert_zero(updates)
+    assert_identical(after, state)
+
+
+def test_no_rate_moves_parameters_in_a_step_that_is_not_taken():
+    optimizer = kron(lambda count: jnp.where(count > 0, jnp.inf, 1e-3))
+    _, state = optimizer.update(PARAMS, optimizer.init(PARAMS))
     bad = like(PARAMS, 9)
     bad["w"] = bad["w"].at[2, 1].set(jnp.nan)
     updates, after = optimizer.update(bad, state)

@@ -5,19 +5,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rollfast.trees.turns import Turns, chosen, map_in_place, unstack
+from rollfast.trees.turns import Turns, chosen, map_in_place
 
 from ..helpers import normal
 
 COUNT = jnp.ones([], jnp.int32)
 
 
-def test_a_stack_comes_apart_in_order():
-    stack = normal(30, 3, 4)
-    pieces = jax.jit(unstack)(stack, COUNT)
-    assert len(pieces) == 3
-    for piece, wanted in zip(pieces, stack, strict=True):
-        np.testing.assert_array_equal(piece, wanted)
+def test_stacks_come_apart_in_order():
+    stacks = normal(30, 3, 4), normal(31, 2, 1), normal(32, 3)
+
+    def step(stacks, count):
+        turns = Turns(count)
+        return [turns.unstack(stack) for stack in stacks]
+
+    for stack, pieces in zip(stacks, jax.jit(step)(stacks, COUNT), strict=True):
+        assert len(pieces) == len(stack)
+        for piece, wanted in zip(pieces, stack, strict=True):
+            np.testing.assert_array_equal(piece, wanted[None])
 
 
 @pytest.mark.parametrize("first", [1.0, -1.0, 0.0, jnp.inf, -jnp.inf, jnp.nan], ids=str)

@@ -22,7 +22,7 @@ from rollfast.prism.dimension_numbers import PrismDimensionNumbers
 from rollfast.trees.batching import group_by, map_matrices
 from rollfast.trees.matrixize import from_matrices, to_matrices
 from rollfast.trees.precision import storage_dtype
-from rollfast.trees.turns import unstack
+from rollfast.trees.turns import Turns
 from rollfast.typing import Array, DTypeLike, Number
 
 __all__ = ["Direction", "Momentum", "Shaping"]
@@ -160,14 +160,14 @@ class Direction:
         numbers: Sequence[PrismDimensionNumbers | None],
     ) -> list[Array]:
         """Return the direction of every leaf; leaves of one layout share what is compiled."""
-        results = list(mu)
+        results, turns = list(mu), Turns(count)
         for group in group_by(_layouts(gradients, numbers)):
             layout = numbers[group[0]]
             momenta = _stack([mu[index] for index in group], layout)
             fresh = _stack([gradients[index] for index in group], layout)
             directions = self.of_stack(momenta, fresh, count, matrices=layout is not None)
-            for index, piece in zip(group, unstack(directions, count), strict=True):
-                results[index] = _as_leaf(piece, mu[index].shape, layout)
+            for index, piece in zip(group, turns.unstack(directions), strict=True):
+                results[index] = _as_leaf(piece.squeeze(0), mu[index].shape, layout)
         return results
 
 

@@ -3,14 +3,12 @@
 import math
 from numbers import Real
 
-import jax
-import jax.numpy as jnp
 import optax
 
 from rollfast import guards
 from rollfast.options import check_interval, check_number
 from rollfast.trees.precision import in_accumulator_dtype
-from rollfast.typing import Array, Number, PyTree, ScalarOrSchedule
+from rollfast.typing import Number, PyTree, ScalarOrSchedule
 
 __all__ = ["descend"]
 
@@ -37,18 +35,26 @@ def descend(
     first, limits = guards.without_guard(preconditioned)
     stepped = optax.scale_by_learning_rate(learning_rate)
     # Without decay no parameters are needed.
-    if not (isinstance(weight_decay, Real) and weight_decay == 0):
+    decays = not (isinstance(weight_decay, Real) and weight_decay == 0)
+    if decays:
         stepped = optax.chain(optax.add_decayed_weights(weight_decay, mask), stepped)
-    together = _followed_by(first, stepped)
+    # A number times a direction of zeros is zero.
+    selects = decays or not isinstance(learning_rate, Real)
+    together = _followed_by(first, stepped, selects)
     return guards.skip_unsound_steps(in_accumulator_dtype(together), **limits)
 
 
 def _followed_by(
-    first: optax.GradientTransformation, then: optax.GradientTransformation
+    first: optax.GradientTransformation, then: optax.GradientTransformation, selects: bool
 ) -> optax.GradientTransformationExtraArgs:
     """Chain two optimizers, of which the first skips unsound steps by itself.
 
     The state of the second is small, and put back by a selection.
+
+    Args:
+        first: Whose updates are zero where a step is not taken.
+        then: What follows.
+        selects: Whether its updates may be other than zero then, and must be made so.
     """
     first = optax.with_extra_args_support(first)
 
@@ -60,12 +66,14 @@ def _followed_by(
         state: tuple[PyTree, PyTree],
         params: PyTree | None = None,
         *,
-        sound: Array | bool = True,
+        measured: guards.Measured = guards.Measured(),  # noqa: B008
         **extra: object,
     ) -> tuple[PyTree, tuple[PyTree, PyTree]]:
-        directions, one = first.update(updates, state[0], params, sound=sound, **extra)
+        sound = measured.sound
+        directions, one = first.update(updates, state[0], params, measured=measured, **extra)
         steps, other = then.update(directions, state[1], params)
-        zeros = jax.tree.map(jnp.zeros_like, steps)
-        return guards.taken(sound, steps, zeros), (one, guards.taken(sound, other, state[1]))
+        if selects:
+            steps = guards.zero_unless(sound, steps)
+        return steps, (one, guards.taken(sound, other, state[1]))
 
     return optax.GradientTransformationExtraArgs(init, update)

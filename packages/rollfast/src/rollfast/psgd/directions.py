@@ -1,4 +1,4 @@
-"""P g of a whole tree: every tensor with its own factors, within its own limits."""
+"""P g of a whole tree: every tensor with its own factors, within its own limit."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ from rollfast.linalg import kronecker
 from rollfast.psgd.layout import Bucket, LeafLayout, buckets
 from rollfast.psgd.preconditioner import Preconditioner
 from rollfast.trees.batching import joined, map_stack
-from rollfast.trees.turns import Turns, at_once, map_in_place, unstack
+from rollfast.trees.turns import Turns, at_once, map_in_place
 from rollfast.typing import Array
 
 __all__ = ["Way", "directed"]
@@ -39,17 +39,16 @@ class Way(NamedTuple):
     Attributes:
         basis: Of the geometry, which says whether a factor is one of P itself.
         missing: The factor of P that is not in the factors yet, or None.
-        limit: From the direction of a leaf, or of one of its layers, to what it is limited to; None
-            for no limit.
+        finish: From the direction of a leaf, or of one of its layers, to what the step makes of it.
         positive: See `Turns`.
     """
 
     basis: str
     missing: Array | None
-    limit: Callable[[Array], Array] | None
+    finish: Callable[[Array], Array]
     positive: Array
 
-    def unlimited(self, known: _Known, tensor: Array) -> Array:
+    def begun(self, known: _Known, tensor: Array) -> Array:
         """Return P g of one tensor."""
         real = jnp.finfo(tensor.dtype).dtype
         wide = [q.astype(tensor.dtype if q.ndim == 2 else real) for q in known.factors]
@@ -60,16 +59,15 @@ class Way(NamedTuple):
             direction = kronecker.apply_normal(wide, tensor, kept)
         return direction if self.missing is None else direction * self.missing.astype(real)
 
-    def limited(self, known: _Known, tensor: Array) -> Array:
-        """Return P g of one tensor that is a whole leaf, or a layer of one, within the limit."""
-        direction = self.unlimited(known, tensor)
-        return direction if self.limit is None else self.limit(direction)
+    def finished(self, known: _Known, tensor: Array) -> Array:
+        """Return the direction of one tensor that is a whole leaf, or a layer of one."""
+        return self.finish(self.begun(known, tensor))
 
 
 def directed(
     state: Preconditioner, leaves: Sequence[Array], layouts: Sequence[LeafLayout], way: Way
 ) -> list[Array]:
-    """Return P g of every leaf, limited; a leaf without entries as it is.
+    """Return what the step makes of P g of every leaf; a leaf without entries as it is.
 
     Args:
         state: The factors.
@@ -78,29 +76,29 @@ def directed(
         way: How a tensor becomes a direction.
     """
     pieces: dict[tuple[int, int], Array] = {}
-    limited: set[int] = set()
+    finished: set[int] = set()
     turns = Turns(way.positive)
-    # Traced once for all tensors of a shape.
-    unlimited = jax.jit(way.unlimited)
+    # Traced once for all tensors of a shape, whichever way they are mapped.
+    begun, done = jax.jit(way.begun), jax.jit(way.finished)
     for number, bucket in enumerate(buckets(layouts)):
         known = _Known(state.factors[number], state.normals[number])
         parts = bucket.parts(leaves, layouts)
         alone = all(len(layouts[leaf].blocks) == 1 for leaf, _ in bucket.entries)
         if len(bucket.numbers) <= _MOST_ONE_BY_ONE:
-            made = _one_by_one(unlimited, bucket, known, parts, turns)
+            made = _one_by_one(begun, bucket, known, parts, turns)
         elif alone:
-            made = _in_a_loop(way.limited, bucket, known, joined(parts), way.positive)
-            limited.update(leaf for leaf, _ in bucket.entries)
+            made = _in_a_loop(done, bucket, known, joined(parts), turns)
+            finished.update(leaf for leaf, _ in bucket.entries)
         else:
-            made = _in_a_loop(way.unlimited, bucket, known, joined(parts), way.positive)
+            made = _in_a_loop(begun, bucket, known, joined(parts), turns)
         pieces.update(zip(bucket.entries, made, strict=True))
     whole = []
     for index, (layout, array) in enumerate(zip(layouts, leaves, strict=True)):
         blocks = [pieces[index, block] for block in range(len(layout.blocks))]
         direction = layout.join(blocks) if blocks else array
-        if blocks and index not in limited and way.limit is not None:
-            limit = jax.vmap(way.limit) if layout.scanned else way.limit
-            direction = limit(direction)
+        if blocks and index not in finished:
+            finish = jax.vmap(way.finish) if layout.scanned else way.finish
+            direction = finish(direction)
         whole.append(direction)
     return whole
 
@@ -126,7 +124,7 @@ def _in_a_loop(
     bucket: Bucket,
     known: _Known,
     stack: Array,
-    positive: Array,
+    turns: Turns,
 ) -> list[Array]:
     """Return what a function makes of a stack of all tensors, those of a leaf in one stack."""
     size = math.prod(stack.shape[1:])
@@ -143,6 +141,6 @@ def _in_a_loop(
         default=lambda tensors: jax.vmap(function)(known, tensors),
     )
     if set(bucket.layers) == {1}:
-        return [piece[None] for piece in unstack(made, positive)]
+        return turns.unstack(made)
     ends = itertools.accumulate(bucket.layers)
     return [made[end - count : end] for count, end in zip(bucket.layers, ends, strict=True)]

@@ -137,7 +137,7 @@ class FlatMethod:
         Hvp: PyTree | None = None,  # noqa: N803
         vector: PyTree | None = None,
         update_preconditioner: Array | bool | None = None,
-        sound: Array | bool = True,
+        measured: guards.Measured = guards.Measured(),  # noqa: B008
         **extra: Any,
     ) -> tuple[PyTree, Any]:
         """Return (directions, state).
@@ -150,10 +150,12 @@ class FlatMethod:
                 Hessian's modulus, without to the whitening of the gradients.
             vector: What the Hessian was multiplied with, white noise.
             update_preconditioner: Whether to update it in this step, instead of the probability.
-            sound: Whether the step is taken; if not, the state stays and the directions are zero.
+            measured: What the guard says of the gradients; if the step is not taken, the state
+                stays and the directions are zero.
             **extra: Ignored.
         """
         del params, extra
+        sound = measured.sound
         gradients, structure = jax.tree.flatten(updates)
         wide = to_accumulators(gradients)
         ahead, momentum, mu = wide, wide, state.mu
@@ -164,17 +166,18 @@ class FlatMethod:
             ahead, momentum, kept = advance(wide, kept, of, state.count, sound)
             mu = structure.unflatten(kept)
         fitted = wide if self.options.fitting.whiten_grad else momentum
+        known = measured.largest if fitted is wide else None
         pair = paired(updates, fitted, Hvp, vector)
         before = self.family.fitted(*(getattr(state, name) for name in self.family.fitted._fields))
         after, used, pending = self._fitted(
-            before, pair, state, Decision(update_preconditioner, sound)
+            before, pair, state, Decision(update_preconditioner, sound, known)
         )
         directions = gradients
         if flat_size(gradients):
             with matmul_precision(self.options.precision.of_direction):
                 direction = self.family.apply(self._wide(used, wide), flatten(ahead))
             direction = self.options.limits.limited(direction)
-            direction = guards.taken(sound, direction, jnp.zeros_like(direction))
+            direction = guards.zero_unless(sound, direction)
             directions = unflatten(direction, gradients)
         return structure.unflatten(directions), self.family.state(
             count=guards.taken(sound, optax.safe_increment(state.count), state.count),

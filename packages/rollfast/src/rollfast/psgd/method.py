@@ -186,7 +186,7 @@ class Method:
         Hvp: PyTree | None = None,  # noqa: N803
         vector: PyTree | None = None,
         update_preconditioner: Array | bool | None = None,
-        sound: Array | bool = True,
+        measured: guards.Measured = guards.Measured(),  # noqa: B008
         **extra: Any,
     ) -> tuple[PyTree, ScaleByKronState]:
         """Return (directions, state).
@@ -199,10 +199,12 @@ class Method:
                 Hessian's modulus, without to the whitening of the gradients.
             vector: What the Hessian was multiplied with, white noise.
             update_preconditioner: Whether to update it in this step, instead of the probability.
-            sound: Whether the step is taken; if not, the state stays and the directions are zero.
+            measured: What the guard says of the gradients; if the step is not taken, the state
+                stays and the directions are zero.
             **extra: Ignored.
         """
         del params, extra
+        sound = measured.sound
         gradients, structure = jax.tree.flatten(updates)
         layouts = self.layouts(updates)
         wide = to_accumulators(gradients)
@@ -213,16 +215,16 @@ class Method:
             ahead, averaged, kept = advance(wide, kept, self.momentum, state.count, sound)
             mu = structure.unflatten(kept)
         fitted = wide if self.fitting.whiten_grad else averaged
+        known = measured.largest if fitted is wide else None
         pair = paired(updates, fitted, Hvp, vector)
         before = taken_down(updates, layouts, state)
         after, correction, pending = self._fitted(
-            before, pair, layouts, state, Decision(update_preconditioner, sound)
+            before, pair, layouts, state, Decision(update_preconditioner, sound, known)
         )
         first = self.fitting.update_first
         used = _Used(after, None) if first else _Used(before, correction)
         count = optax.safe_increment(state.count)
-        directions = self._directions(used, ahead, layouts, count)
-        directions = guards.taken(sound, directions, [jnp.zeros_like(d) for d in directions])
+        directions = self._directions(used, ahead, layouts, count, sound)
         directions = [d.astype(g.dtype) for d, g in zip(directions, gradients, strict=True)]
         return structure.unflatten(directions), ScaleByKronState(
             count=guards.taken(sound, count, state.count),
@@ -284,11 +286,17 @@ class Method:
         leaves: list[Array],
         layouts: list[LeafLayout],
         count: Array,
+        sound: Array | bool,
     ) -> list[Array]:
-        """Return P m of every leaf, within the limits."""
+        """Return P m of every leaf, within the limits; zeros where the step is not taken."""
         limit, basis = self.limits.of_tensor, self.fitting.geometry.basis
+
         # Traced once for all leaves of a shape.
-        way = Way(basis, used.missing, None if limit is None else jax.jit(limit), count)
+        @jax.jit
+        def finish(direction: Array) -> Array:
+            return guards.zero_unless(sound, direction if limit is None else limit(direction))
+
+        way = Way(basis, used.missing, finish, count)
         with matmul_precision(self.precision.of_direction):
             made = directed(used.preconditioner, leaves, layouts, way)
         return self.limits.together(made)

@@ -21,19 +21,16 @@ def decay(b1: Number, count: Array) -> Array:
     return jnp.minimum(steps / (steps + 1), b1)
 
 
-def blended(old: list[Array], new: list[Array], beta: Array) -> list[Array]:
-    """Return β m + (1-β) g of every leaf, in the dtype of g.
+def blended(old: Array, new: Array, beta: Array) -> Array:
+    """Return β m + (1-β) g, in the dtype of g.
 
     Args:
         old: m.
         new: g.
         beta: β, a scalar.
     """
-    blends = []
-    for one, other in zip(old, new, strict=True):
-        weight = beta.astype(jnp.finfo(other.dtype).dtype)
-        blends.append(weight * one.astype(other.dtype) + (1 - weight) * other)
-    return blends
+    weight = beta.astype(jnp.finfo(new.dtype).dtype)
+    return weight * old.astype(new.dtype) + (1 - weight) * new
 
 
 def advance(
@@ -51,11 +48,18 @@ def advance(
         count: Steps taken before this one.
         sound: Whether the step is taken; if not, the momentum stays.
     """
-    new = blended(mu, gradients, decay(of.b1, count))
-    ahead = blended(new, gradients, decay(of.b1, count + 1)) if of.nesterov else new
+    now, then = decay(of.b1, count), decay(of.b1, count + 1)
+
+    # Traced once for all leaves of a shape.
+    @jax.jit
+    def moved(m: Array, g: Array) -> tuple[Array, Array]:
+        new = blended(m, g, now)
+        ahead = blended(new, g, then) if of.nesterov else new
+        return ahead, guards.taken(sound, new, m.astype(new.dtype))
+
+    pairs = [moved(m, g) for m, g in zip(mu, gradients, strict=True)]
     # All that follows reads the new momentum: who reads the old one still, when the new is to take
     # its place, needs a copy of it.
-    old = [m.astype(n.dtype) for m, n in zip(mu, new, strict=True)]
-    momentum = jax.lax.optimization_barrier(guards.taken(sound, new, old))
+    momentum = jax.lax.optimization_barrier([new for _, new in pairs])
     kept = [n.astype(m.dtype) for n, m in zip(momentum, mu, strict=True)]
-    return ahead if of.nesterov else momentum, momentum, kept
+    return [ahead for ahead, _ in pairs] if of.nesterov else momentum, momentum, kept

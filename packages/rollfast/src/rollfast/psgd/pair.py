@@ -69,10 +69,18 @@ class Progress(Protocol):
 
 
 class Decision(NamedTuple):
-    """What the caller says about a step."""
+    """What the caller says about a step.
+
+    Attributes:
+        asked: Whether the preconditioner is to move, or None.
+        sound: Whether the step is taken.
+        largest: Largest modulus of what the preconditioner is fitted to where it whitens; None if
+            it is not known.
+    """
 
     asked: Array | bool | None
     sound: Array | bool
+    largest: Array | None = None
 
     def moves(
         self, timing: Timing, pair: Pair, state: Progress, axis_name: str | None = None
@@ -93,14 +101,18 @@ class Decision(NamedTuple):
             asked = pending | timing.is_due(state.key, jnp.asarray(state.count))
         else:
             asked = jnp.asarray(self.asked, bool)
-        sides = [pair.gradients] if pair.probes is None else [pair.gradients, pair.probes]
 
-        def largest() -> Array:
-            return jnp.stack([guards.largest_modulus(side, axis_name) for side in sides])
+        def measured(leaves: Sequence[Array]) -> Array:
+            return guards.largest_modulus(leaves, axis_name)
 
         if pair.probes is not None:
-            asked = asked & jnp.all(jnp.isfinite(largest()))
-        tells = jax.lax.cond(
-            pending & asked, lambda: jnp.all(largest() > 0), lambda: jnp.asarray(True)
-        )
+            largest = jnp.stack([measured(pair.gradients), measured(pair.probes)])
+            asked = asked & jnp.all(jnp.isfinite(largest))
+            tells = ~pending | jnp.all(largest > 0)
+        elif self.largest is not None:
+            tells = ~pending | (self.largest > 0)
+        else:
+            tells = jax.lax.cond(
+                pending & asked, lambda: measured(pair.gradients) > 0, lambda: jnp.asarray(True)
+            )
         return asked & tells & self.sound

@@ -131,14 +131,14 @@ def schedule_free(
         state: ScheduleFreeState,
         params: PyTree | None = None,
         *,
-        sound: Array | bool = True,
+        measured: guards.Measured = guards.Measured(),  # noqa: B008
         **extra: Any,
     ) -> tuple[PyTree, ScheduleFreeState]:
         if params is None:
             raise ValueError("schedule_free needs params: call update(grads, state, params).")
         check_shapes("updates", updates, state.z)
         if limits.get("inner_skips"):
-            extra["sound"] = sound
+            extra["measured"] = measured
         y = to_accumulators(params)
         step, base_state = base.update(to_accumulators(updates), state.base_state, y, **extra)
         rate = learning_rate(state.step_count) if callable(learning_rate) else learning_rate
@@ -154,8 +154,8 @@ def schedule_free(
             z=z,
             x=x,
         )
-        own = guards.taken(sound, own, state._replace(base_state=None))
-        change = guards.taken(sound, change, jax.tree.map(jnp.zeros_like, change))
+        own = guards.taken(measured.sound, own, state._replace(base_state=None))
+        change = guards.zero_unless(measured.sound, change)
         return cast_like(change, updates), own._replace(base_state=base_state)
 
     return guards.skip_unsound_steps(optax.GradientTransformationExtraArgs(init, update), **limits)

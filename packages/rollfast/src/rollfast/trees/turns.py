@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from rollfast.typing import Array, PyTree
 
-__all__ = ["Turns", "at_once", "chosen", "map_in_place", "unstack"]
+__all__ = ["Turns", "at_once", "chosen", "map_in_place"]
 
 # Small tensors alone leave cores idle, large ones push each other out of the cache: this many
 # entries are worked on at once on a CPU. A step without an update of 24 blocks of a width of 128,
@@ -26,24 +26,6 @@ _LEAST_AT_ONCE = 4
 # And no more than these in a loop: 24 blocks of a width of 128 stepped 10 % faster by four than one
 # by one, and 4 % faster still by eight.
 _MOST_IN_A_LOOP = 8
-
-
-def unstack(stack: Array, positive: Array) -> list[Array]:
-    """Return the entries of a stack along its first axis.
-
-    The CPU compiler makes one kernel of all that are equal, and a place written into a slice makes
-    it unlike the others: each would cost as much to compile as a small step. The branch keeps the
-    places out of the slices.
-
-    Args:
-        stack: (n, …).
-        positive: A number above zero, which the compiler does not know.
-
-    Returns:
-        n arrays (…).
-    """
-    places = _hidden(range(stack.shape[0]), positive > 0)
-    return [jax.lax.dynamic_index_in_dim(stack, place, keepdims=False) for place in places]
 
 
 def _hidden(places: Sequence[int], true: Array) -> list[Array]:
@@ -76,8 +58,25 @@ class Turns:
         Args:
             positive: A number above zero, which the compiler does not know.
         """
-        self.true = positive > 0
+        self.true = true = positive > 0
         self._last: Array | None = None
+        self._places = functools.cache(lambda count: _hidden(range(count), true))
+
+    def unstack(self, stack: Array) -> list[Array]:
+        """Return the entries of a stack along its first axis.
+
+        The CPU compiler makes one kernel of all that are equal, and a place written into a slice
+        makes it unlike the others: each would cost as much to compile as a small step. The branch
+        keeps the places out of the slices.
+
+        Args:
+            stack: (n, …).
+
+        Returns:
+            n arrays (1, …).
+        """
+        places = self._places(stack.shape[0])
+        return [jax.lax.dynamic_index_in_dim(stack, place) for place in places]
 
     def take(
         self, stacks: PyTree, function: Callable[[PyTree, int], Array], size: int
