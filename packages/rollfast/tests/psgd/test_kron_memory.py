@@ -52,3 +52,12 @@ def test_to_take_layers_some_at_a_time_needs_no_more_memory(count):
         params, **options, lax_map_scanned_layers=True, lax_map_batch_size=count
     )
     assert asked <= anyhow
+
+
+def test_axes_and_kinds_of_tensors_take_the_memory_of_one():
+    # Two dense factors at once would need nine matrices of their size, and a smaller tensor beside
+    # them three more.
+    alone = _temporary_bytes({"square": jnp.zeros((512, 512))})
+    assert alone <= 7.5 * 4 * 512**2
+    both = _temporary_bytes({"square": jnp.zeros((512, 512)), "wide": jnp.zeros((384, 512))})
+    assert both <= 1.1 * alone

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rollfast.trees.turns import Turns, chosen, map_in_place
+from rollfast.trees.turns import Turns, after, chosen, map_in_place
 
 from ..helpers import normal
 
@@ -23,6 +23,15 @@ def test_stacks_come_apart_in_order():
         assert len(pieces) == len(stack)
         for piece, wanted in zip(pieces, stack, strict=True):
             np.testing.assert_array_equal(piece, wanted[None])
+
+
+@pytest.mark.parametrize("first", [1.0, -1.0, 0.0, jnp.inf, -jnp.inf, jnp.nan], ids=str)
+@pytest.mark.parametrize("number", [0, 3])
+def test_to_wait_for_something_changes_nothing(first, number):
+    # Large enough to be waited for.
+    earlier = jnp.zeros((2, 2**15)).at[0, 0].set(first)
+    array = normal(33, 3, 4)
+    np.testing.assert_array_equal(jax.jit(after)(earlier, array, jnp.asarray(number)), array)
 
 
 @pytest.mark.parametrize("first", [1.0, -1.0, 0.0, jnp.inf, -jnp.inf, jnp.nan], ids=str)

@@ -13,6 +13,7 @@ from rollfast.linalg.upper import apply_upper
 from rollfast.psgd.factor import gradient_size, lipschitz, relative_gradient, smoothness
 from rollfast.psgd.geometry import Auxiliary, Geometry
 from rollfast.psgd.overflow import retreated
+from rollfast.trees.turns import after
 from rollfast.typing import Array, DTypeLike, Number
 
 __all__ = [
@@ -45,8 +46,7 @@ class Rule(NamedTuple):
         newton: Whether the probe belongs to a Hessian-vector product.
         least_iterations: Newton–Schulz iterations made in any case.
         axis_name: Mapped axis over which Gram matrices are averaged, or None.
-        normalizer: What the step is divided by: the smoothness of the criterion (`2nd`), or the
-            size of the gradient (`1st`).
+        normalizer: The step is divided by the smoothness (`2nd`) or by the gradient's size (`1st`).
         scale: What Q is multiplied by first.
     """
 
@@ -229,8 +229,11 @@ def update_factors(
     pairs = terms(factors, gradient, probe, basis, normals)
     if rule.axis_name is not None:
         pairs = jax.lax.pmean(pairs, rule.axis_name)
-    rate, moved, tracked = jnp.asarray(rule.learning_rate), [], []
+    rate, tracked = jnp.asarray(rule.learning_rate), []
+    moved: list[Array] = []
     for axis, (first, second) in enumerate(pairs):
+        # One axis after the other, in the memory of one.
+        first = after(moved[-1], first, draws.balance) if moved else first
         if rule.normalizer == "1st":
             estimate = gradient_size(first, second)
         else:

@@ -22,7 +22,7 @@ from rollfast.psgd.options import Mapping
 from rollfast.psgd.overflow import has_range, held
 from rollfast.psgd.pair import Pair
 from rollfast.trees.batching import joined, map_stack
-from rollfast.trees.turns import at_once, chosen, map_in_place
+from rollfast.trees.turns import after, at_once, chosen, map_in_place
 from rollfast.typing import Array, DTypeLike, Number
 
 __all__ = ["Preconditioner", "Stacks", "Step", "fit", "initial", "starting_scale"]
@@ -214,11 +214,12 @@ def fit(
         step: Where random numbers come from, and the pending scale.
         mapping: How tensors of one shape are taken.
     """
-    after = Preconditioner([], [], None if state.estimates is None else [])
+    result = Preconditioner([], [], None if state.estimates is None else [])
     groups = buckets(layouts)
     kinds = [(bucket.item, bucket.numbers) for bucket in groups]
     noisy = rule.damping is not None
     sources = slice_sources(step.key, step.number, kinds, rule.geometry, noisy)
+    scale = step.scale
     for index, (bucket, source) in enumerate(zip(groups, sources, strict=True)):
         before = _Fit(
             state.factors[index],
@@ -231,16 +232,21 @@ def fit(
             None if pair.probes is None else bucket.parts(pair.probes, layouts),
         )
 
-        def move(fit: _Fit, to: _Pair, item: DrawnSlice = bucket.item) -> _Fit:
-            return _moved(fit, to, item, rule, step.scale)
+        def move(
+            fit: _Fit, to: _Pair, item: DrawnSlice = bucket.item, scale: Array = scale
+        ) -> _Fit:
+            return _moved(fit, to, item, rule, scale)
 
         # Traced once, though there are two ways to map it.
         moved = _mapped(jax.jit(move, inline=True), before, pairs, rule, mapping)
-        after.factors.append(moved.factors)
-        after.normals.append(moved.normals)
-        if after.estimates is not None and moved.estimates is not None:
-            after.estimates.append(moved.estimates)
-    return after
+        result.factors.append(moved.factors)
+        # One kind after the other, in the memory of one.
+        largest = max(moved.factors, key=lambda factor: factor.size)
+        scale = after(largest, scale, step.number)
+        result.normals.append(moved.normals)
+        if result.estimates is not None and moved.estimates is not None:
+            result.estimates.append(moved.estimates)
+    return result
 
 
 def _mapped(
