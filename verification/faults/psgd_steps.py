@@ -202,6 +202,22 @@ SPIKES = (
     ),
     slip(
         SCALE,
+        "scale of a first momentum of zeros",
+        "lambda: measured(pair.gradients) > 0, lambda",
+        "lambda: jnp.asarray(True), lambda",
+        module="psgd.pair",
+        first="momentum whitened, asked for",
+    ),
+    slip(
+        SCALE,
+        "scale of a first product of zeros",
+        "tells = ~pending | jnp.all(largest > 0)",
+        "tells = jnp.asarray(True)",
+        module="psgd.pair",
+        first="first products zero",
+    ),
+    slip(
+        SCALE,
         "a step counted that is not taken",
         "count=guards.taken(sound, count, state.count)",
         "count=count",

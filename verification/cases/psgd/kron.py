@@ -51,6 +51,13 @@ def _but_once(params: dict[str, Any], step: int) -> dict[str, Any]:
     return {"update_preconditioner": step != 2}
 
 
+def _late_pair(params: dict[str, Any], step: int) -> dict[str, Any]:
+    """Make the first products zero."""
+    pair = _pair(params, step)
+    products = {name: product * (step > 1) for name, product in pair["Hvp"].items()}
+    return {**pair, "Hvp": products}
+
+
 def _annealed(count: Any) -> Any:
     return 0.5 / (1.0 + 0.02 * count)
 
@@ -210,6 +217,7 @@ CHECKS = (
         extra=_but_once,
         whiten_grad=False,
     ),
+    _scaled("first products zero", steps=12, extra=_late_pair),
     _scaled("spikes clipped", spoil=_spoiled, raw_global_grad_clip=5.0),
     _scaled(
         "spikes skipped",
