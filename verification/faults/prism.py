@@ -148,7 +148,7 @@ PRISMS = (
     slip(
         f"{SHAPING}.shape",
         "Gram matrix without a conjugate",
-        "_factors(hermitian_product(stacked.conj().T, stacked), rows)",
+        "_factors(hermitian_product(adjoint_multiplier(stacked), stacked), rows)",
         "_factors(hermitian_product(stacked.T, stacked), rows)",
         module="linalg.gram_newton_schulz",
     ),

@@ -80,9 +80,9 @@ LINALG = (
     ),
     slip(
         f"{ROTATIONS}.rotate_second_order",
-        "columns of a wide matrix turned without conjugate",
-        "[panel.conj().T for panel in panels]",
-        "[panel.T for panel in panels]",
+        "rows turned over by themselves without conjugate",
+        "cond(always, _turned, _turned_in_halves, matrix)",
+        "cond(always, lambda a: a.T, _turned_in_halves, matrix)",
         module="linalg.hermitian",
     ),
     slip(
@@ -100,8 +100,21 @@ LINALG = (
     slip(
         f"{KRONECKER}.apply_normal",
         "conjugate missing",
-        "hermitian_product(factor.conj().T, factor)",
-        "hermitian_product(factor.T, factor)",
+        "hermitian_product(adjoint_multiplier(factor), factor)",
+        "hermitian_product(adjoint_multiplier(factor.conj()), factor)",
+    ),
+    slip(
+        f"{KRONECKER}.gram",
+        "columns without conjugate",
+        "columns = tensor.reshape(-1, tensor.shape[axis]).conj()",
+        "columns = tensor.reshape(-1, tensor.shape[axis])",
+    ),
+    slip(
+        f"{KRONECKER}.gram",
+        "long rows turned over without conjugate",
+        "optimization_barrier(_turned(matrix))",
+        "optimization_barrier(matrix.T)",
+        module="linalg.hermitian",
     ),
     Fault(
         "imaginary part lost",
@@ -134,8 +147,8 @@ LINALG = (
     slip(
         f"{KRONECKER}.apply_normal",
         "corner of a triangular one without what is above it",
-        "hermitian_product(beside.conj().T, beside) + upper_normal_factor",
-        "upper_normal_factor",
+        "last = last + upper_normal_factor",
+        "last = upper_normal_factor",
         module="linalg.upper",
     ),
     slip(

@@ -295,10 +295,10 @@ NUMBERS = (
     Fault(
         "tensors balanced together",
         SCALE,
-        "sources = slice_sources(step.key, step.number, kinds, rule.geometry, noisy)",
-        "sources = slice_sources(step.key, step.number, kinds, rule.geometry, noisy)\n"
-        "    first = sources[0].words[0, 0]\n"
-        "    sources = [s._replace(words=s.words.at[:, 0].set(first)) for s in sources]",
+        "words = slice_words(step.key, step.number, kinds, rule.geometry, noisy)",
+        "words = slice_words(step.key, step.number, kinds, rule.geometry, noisy)\n"
+        "    first = words[0][0, 0]\n"
+        "    words = [kind.at[:, 0].set(first) for kind in words]",
         f"{ROLLFAST}: one balance draw for all leaves",
         module="psgd.preconditioner",
     ),

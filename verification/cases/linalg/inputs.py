@@ -15,7 +15,7 @@ from verification.registry import production
 __all__ = ["CHECKS"]
 
 NAME = "linalg.newton_schulz.newton_schulz"
-SIDE, ROWS = 300, ((3.4445, -4.7750, 2.0315),)
+SIDE, ROWS = 400, ((3.4445, -4.7750, 2.0315),)
 
 
 def _normalized(rng: np.random.Generator) -> Any:

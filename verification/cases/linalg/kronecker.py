@@ -70,6 +70,9 @@ def _grams(rng: np.random.Generator) -> Iterator[Sample]:
         power = 2.0 ** np.clip(np.round(np.log2(size)), -50, 50) / 2.0 ** np.round(np.log2(size))
         for axis in range(tensor.ndim):
             yield Sample(f"{label} axis {axis}", (tensor * power, axis))
+    # Long rows, which are turned over in memory before they are multiplied.
+    for length in (256, 300):
+        yield Sample(f"3x{length} complex", (gaussian(rng, (3, length), True), 1))
 
 
 def _balanced(rng: np.random.Generator) -> Iterator[Sample]:

@@ -21,7 +21,7 @@ TABLES = {
     (7, 10): "cubic",
     (1, 7): "polar_express_unsafe",
     # Large enough for products that leave out what symmetry gives.
-    (256, 260): "jordan",
+    (384, 390): "jordan",
 }
 
 

@@ -13,8 +13,8 @@ __all__ = ["CHECKS"]
 
 NAME = "linalg.procrustes"
 PROBES = 4
-# More columns than are turned over at once, and not a multiple of them.
-WIDE = 70
+# Rows of complex numbers that are turned over by themselves.
+WIDE = 128
 # A small angle is reached, a larger one only approached, and over 90° the second order is positive.
 ANGLES = (0.3, 0.01, 1.0, 2.5)
 

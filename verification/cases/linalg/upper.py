@@ -45,7 +45,7 @@ CHECKS = tuple(
     for form, function, state, side in (
         ("triangular", "linalg.upper.upper_normal_factor", triangular, 513),
         ("diagonal", "linalg.upper.upper_normal_factor", _diagonal, 513),
-        ("Hermitian", "linalg.hermitian.hermitian_square", positive_definite, 300),
+        ("Hermitian", "linalg.hermitian.hermitian_square", positive_definite, 400),
         ("real diagonal", "linalg.hermitian.hermitian_square", _diagonal, 5),
     )
 )

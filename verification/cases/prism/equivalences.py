@@ -239,9 +239,9 @@ COUNTED = [
     (8, 40, "dion", 3),
     (12, 40, "jordan", 8),
     (40, 12, "jordan", 8),
-    # Sides from 256 on, where a quarter of a Hermitian product is left out.
-    (300, 256, "jordan", 5),
-    (256, 300, "polar_express", 6),
+    # Sides from 384 on, where a quarter of a Hermitian product is left out.
+    (400, 384, "jordan", 5),
+    (384, 400, "polar_express", 6),
     (128, 600, "jordan", 5),
     (257, 300, "jordan", 5),
 ]

@@ -19,7 +19,7 @@ TABLES = {
     (16, 24): ("polar_express", 5),
     (20, 20): ("jordan", 7),
     (8, 40): ("dion", 5),
-    (256, 256): ("jordan", 5),
+    (384, 384): ("jordan", 5),
     (128, 300): ("dion", 5),
 }
 
@@ -72,9 +72,9 @@ def _blocks(
     if not small:
         # Large enough for products that leave out what symmetry gives.
         yield (
-            "256x256 real",
-            gaussian(rng, (256, 256), False),
-            gaussian(rng, (256, 256), False),
+            "384x384 real",
+            gaussian(rng, (384, 384), False),
+            gaussian(rng, (384, 384), False),
             0.5,
         )
         yield (

@@ -68,12 +68,12 @@ ROWS = (
     Row("qep", _crooked, False, 4.0, "one product of length n"),
     Row("qeq", _crooked, False, 4.0, "one product of length n"),
     Row("q0p5eq1p5", _crooked, True, 8.0, "a product and a rotation of a few more"),
-    Row("quad", positive_definite, False, 4.0, PRODUCTS, positive=True, large=256),
-    Row("quad4p", positive_definite, False, 4.0, PRODUCTS, positive=True, large=256),
+    Row("quad", positive_definite, False, 4.0, PRODUCTS, positive=True, large=384),
+    Row("quad4p", positive_definite, False, 4.0, PRODUCTS, positive=True, large=384),
     Row("pro4p", _crooked, True, 16.0, "a product and up to ten rotations"),
     Row("ns", _crooked, False, 4.0, "a rounding for each Newton–Schulz iteration", True, 8.0),
     Row("exp", positive_definite, False, 8.0, "a series, three squares, two products", True, 32.0),
-    Row("taylor2", positive_definite, False, 4.0, "three products", positive=True, large=256),
+    Row("taylor2", positive_definite, False, 4.0, "three products", positive=True, large=384),
     Row("hyper", positive_definite, False, 8.0, "four Schulz iterations, two products", True, 32.0),
 )
 

@@ -1,4 +1,4 @@
-"""Adjoints, which are read in parts, and products of which a part is copied."""
+"""Adjoints, which are turned over in memory, and products of which a part is copied."""
 
 import jax
 import numpy as np
@@ -6,6 +6,7 @@ import pytest
 
 from rollfast.linalg.hermitian import (
     adjoint,
+    adjoint_multiplier,
     hermitian_part,
     hermitian_product,
     hermitian_square,
@@ -23,14 +24,30 @@ def matrix_of(seed, *shape, is_complex):
     return matrix
 
 
-@pytest.mark.parametrize("shape", [(3, 0), (3, 5), (7, 64), (5, 65), (130, 192)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 0), (3, 5), (7, 256), (5, 512), (130, 300)], ids=str)
 @pytest.mark.parametrize("is_complex", [False, True])
-def test_rows_become_columns(shape, is_complex):
+@pytest.mark.parametrize("function", [adjoint, adjoint_multiplier])
+def test_rows_become_columns(function, shape, is_complex):
     matrix = matrix_of(50, *shape, is_complex=is_complex)
-    np.testing.assert_array_equal(jax.jit(adjoint)(matrix), matrix.conj().T)
+    np.testing.assert_array_equal(jax.jit(function)(matrix), matrix.conj().T)
+    stack = np.stack([matrix, 2 * matrix])
+    expected = np.moveaxis(stack.conj(), 1, 2)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(function))(stack), expected)
 
 
-@pytest.mark.parametrize("side", [6, 255, 256, 300])
+def test_outside_of_jit_nothing_is_compiled_twice():
+    first, second = normal(50, 3, 512), normal(51, 3, 512)
+    adjoint(first)
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: compiled.append(name)
+    )
+    adjoint(second)
+    jax.monitoring.clear_event_listeners()
+    assert not [name for name in compiled if "backend_compile" in name]
+
+
+@pytest.mark.parametrize("side", [6, 383, 384, 400, 512])
 @pytest.mark.parametrize("is_complex", [False, True])
 def test_hermitian_products_are_those_of_whole_matrices(side, is_complex):
     matrix = matrix_of(52, side, 40, is_complex=is_complex)
@@ -67,3 +84,14 @@ def test_small_products_read_their_first_operand_across():
 
     assert contracted(256)
     assert not contracted(255)
+
+
+def test_long_rows_are_turned_over_apart_from_what_becomes_of_them():
+    # Else the compiler reads across in the kernel of the difference, which takes some three times
+    # as long.
+    def conditionals(side):
+        text = jax.jit(lambda a: adjoint(a) - a).lower(np.eye(side, dtype="f4")).compile().as_text()
+        return text.count(" conditional(")
+
+    assert conditionals(512) == 1
+    assert conditionals(640) == 0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from rollfast.linalg.hermitian import hermitian_flops, hermitian_product
+from rollfast.linalg.hermitian import adjoint_multiplier, hermitian_flops, hermitian_product
 from rollfast.linalg.newton_schulz import Row, normalize
 from rollfast.typing import Array, Number
 
@@ -114,7 +114,7 @@ def _left_segment(stacked: Array, height: int, rows: Sequence[Row]) -> Array:
 
 def _right_segment(stacked: Array, height: int, rows: Sequence[Row]) -> Array:
     """Iterate on Xᴴ X, multiplying the factors into the rows or first into each other."""
-    factors = _factors(hermitian_product(stacked.conj().T, stacked), rows)
+    factors = _factors(hermitian_product(adjoint_multiplier(stacked), stacked), rows)
     result = stacked[:height]
     if height >= stacked.shape[1]:
         polynomial = factors[0]

@@ -8,7 +8,12 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from rollfast.linalg.hermitian import hermitian_flops, hermitian_product, multiplier
+from rollfast.linalg.hermitian import (
+    adjoint_multiplier,
+    hermitian_flops,
+    hermitian_product,
+    multiplier,
+)
 from rollfast.typing import Array
 
 __all__ = ["along", "apply", "apply_normal", "balance", "gram", "gram_diagonal", "normal_factor"]
@@ -42,7 +47,7 @@ def normal_factor(factor: Array) -> Array:
     """Return QᴴQ of one factor, dense or diagonal."""
     if factor.ndim == 1:
         return jnp.real(factor * factor.conj())
-    return hermitian_product(factor.conj().T, factor)
+    return hermitian_product(adjoint_multiplier(factor), factor)
 
 
 def apply_normal(
@@ -92,6 +97,10 @@ def gram(tensor: Array, axis: int) -> Array:
     Returns:
         (n, n), Hermitian.
     """
+    if axis == tensor.ndim - 1:
+        # Row after row in memory, these are the columns of X.
+        columns = tensor.reshape(-1, tensor.shape[axis]).conj()
+        return hermitian_product(adjoint_multiplier(columns), columns)
     unfolded = jnp.moveaxis(tensor, axis, 0).reshape(tensor.shape[axis], -1)
     return hermitian_product(unfolded, unfolded.conj().T)
 

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from rollfast.linalg.hermitian import hermitian_part, hermitian_product
+from rollfast.linalg.hermitian import adjoint_multiplier, hermitian_part, hermitian_product
 from rollfast.typing import Array
 
 __all__ = ["cayley", "exponential", "hermitian_polar_factor"]
@@ -43,7 +43,7 @@ def hermitian_polar_factor(matrix: Array, least_iterations: int = 5) -> Array:
 
     def iterate(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         count, _, x = carry
-        gram = hermitian_product(x.conj().T, x)
+        gram = hermitian_product(adjoint_multiplier(x), x)
         residual = jnp.sqrt(jnp.sum(jnp.abs(identity - gram) ** 2))
         return count + 1, residual, x @ (3 * identity - gram) / 2
 

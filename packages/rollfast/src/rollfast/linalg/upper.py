@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from rollfast.linalg.hermitian import adjoint, hermitian_product
+from rollfast.linalg.hermitian import adjoint, adjoint_multiplier, hermitian_product
 from rollfast.linalg.kronecker import along, normal_factor
 from rollfast.typing import Array
 
@@ -71,7 +71,8 @@ def upper_normal_factor(factor: Array) -> Array:
         return normal_factor(factor)
     half = factor.shape[0] // 2
     corner, beside = factor[:half, :half], factor[:half, half:]
-    across = corner.conj().T @ beside
-    last = hermitian_product(beside.conj().T, beside) + upper_normal_factor(factor[half:, half:])
+    across = adjoint_multiplier(corner) @ beside
+    last = hermitian_product(adjoint_multiplier(beside), beside)
+    last = last + upper_normal_factor(factor[half:, half:])
     upper = jnp.concatenate([upper_normal_factor(corner), across], axis=1)
     return jnp.concatenate([upper, jnp.concatenate([adjoint(across), last], axis=1)])

@@ -1,6 +1,6 @@
 """The random numbers of a step, from the key of the optimizer and the number of the step.
 
-All that can be is made of single random bits: whole normal numbers cost many times as much, and
+All but the chances is made of single random bits: normal numbers cost many times as much, and
 longer to compile. The bits of a step are one stream: the tensors of a kind draw one after another,
 in the order of their numbers, the kinds in the order of their first. A stream for each kind took
 a tenth of the time in which 24 blocks compile.
@@ -22,7 +22,6 @@ from rollfast.typing import Array, DTypeLike, scalar_dtype
 __all__ = [
     "DrawnSlice",
     "FlatDraws",
-    "SliceSource",
     "StepDraws",
     "check_key",
     "draw_decision",
@@ -30,7 +29,7 @@ __all__ = [
     "draw_slice",
     "draw_step",
     "normalized_key",
-    "slice_sources",
+    "slice_words",
 ]
 
 # Bounds of norms from 8 rows of signs are at most 5 % below those from 32 normal rows, on Wishart,
@@ -51,18 +50,6 @@ class DrawnSlice(NamedTuple):
     shape: tuple[int, ...]
     dense: tuple[bool, ...]
     dtype: DTypeLike
-
-
-class SliceSource(NamedTuple):
-    """What the random numbers of one tensor in one step are made of, or stacks of it.
-
-    Attributes:
-        words: Random bits, (w,), 32 in each.
-        key: Of the tensor and the step, for normal numbers; None where there are none.
-    """
-
-    words: Array
-    key: Array | None
 
 
 class StepDraws(NamedTuple):
@@ -134,14 +121,14 @@ def draw_decision(key: Array, count: Array) -> Array:
     return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(key, count), 0))
 
 
-def slice_sources(
+def slice_words(
     key: Array,
     count: Array,
     kinds: Sequence[tuple[DrawnSlice, Sequence[int]]],
     geometry: Geometry,
     noisy: bool,
-) -> list[SliceSource]:
-    """Return what all tensors draw from in a step, those of a kind in one stack.
+) -> list[Array]:
+    """Return the random bits of all tensors in a step, 32 in a word.
 
     Args:
         key: Key of the optimizer.
@@ -150,35 +137,32 @@ def slice_sources(
             counted over layers and blocks of all leaves.
         geometry: Which says what is drawn.
         noisy: Whether gradients are damped.
+
+    Returns:
+        For every kind (T, w), a row for each of its tensors.
     """
     step = jax.random.fold_in(key, count)
     sizes = [sum(_words(item, geometry, noisy)) for item, _ in kinds]
     counts = [len(numbers) for _, numbers in kinds]
     total = sum(size * count for size, count in zip(sizes, counts, strict=True))
     stream = jax.random.bits(jax.random.fold_in(step, 1), (total,), jnp.uint32)
-    begin, sources = 0, []
+    begin, drawn = 0, []
     for size, (_, numbers) in zip(sizes, kinds, strict=True):
         end = begin + size * len(numbers)
         words = stream[begin:end].reshape(len(numbers), size)
         rows = {number: row for row, number in enumerate(sorted(numbers))}
         if list(rows) != list(numbers):
             words = words[jnp.asarray([rows[number] for number in numbers])]
-        keys = None
-        if geometry.basis == "whitened":
-            own = jax.random.fold_in(step, 2)
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(own, jnp.asarray(numbers, jnp.int32))
-        sources.append(SliceSource(words, keys))
+        drawn.append(words)
         begin = end
-    return sources
+    return drawn
 
 
-def draw_slice(
-    source: SliceSource, item: DrawnSlice, geometry: Geometry, noisy: bool
-) -> SliceDraws:
+def draw_slice(words: Array, item: DrawnSlice, geometry: Geometry, noisy: bool) -> SliceDraws:
     """Return the random numbers of one tensor in one step.
 
     Args:
-        source: Of the tensor and the step.
+        words: Random bits of the tensor and the step, (w,), 32 in each.
         item: What there is to draw.
         geometry: Which says of what kind.
         noisy: Whether the gradient is damped.
@@ -188,15 +172,13 @@ def draw_slice(
     drawn: list[Array | None] = []
     begin = lengths[0]
     for shape, length in zip(_shapes(item, geometry, noisy), lengths[1:], strict=True):
-        own = source.words[begin : begin + length]
+        own = words[begin : begin + length]
         drawn.append(_signs(own, shape, dtype) if length else None)
         begin += length
     axes = len(item.shape)
     noise = drawn[2 * axes] if len(drawn) > 2 * axes else None
-    if source.key is not None:
-        noise = jax.random.normal(source.key, item.shape, dtype)
     # The upper 24 bits of a word, which float32 holds exactly.
-    balance = (source.words[0] >> 8).astype(jnp.float32) * 2.0**-24
+    balance = (words[0] >> 8).astype(jnp.float32) * 2.0**-24
     return SliceDraws(noise, tuple(drawn[:axes]), tuple(drawn[axes : 2 * axes]), balance)
 
 
@@ -205,7 +187,8 @@ def _shapes(item: DrawnSlice, geometry: Geometry, noisy: bool) -> list[tuple[int
     sides = [size if dense else 0 for size, dense in zip(item.shape, item.dense, strict=True)]
     shapes: list[tuple[int, ...]] = [(PROBES, size) for size in sides]
     shapes += [(PROBES, size if geometry.rotates else 0) for size in sides]
-    if noisy and geometry.basis != "whitened":
+    # Of whitened gradients the noise is the probe as well.
+    if noisy or geometry.basis == "whitened":
         shapes.append(item.shape)
     return shapes
 
@@ -231,12 +214,11 @@ def draw_step(
     groups = group_by(slices)
     kinds = [(slices[numbers[0]], numbers) for numbers in groups]
     drawn: dict[int, SliceDraws] = {}
-    for (item, numbers), source in zip(
-        kinds, slice_sources(key, count, kinds, geometry, noisy), strict=True
+    for (item, numbers), words in zip(
+        kinds, slice_words(key, count, kinds, geometry, noisy), strict=True
     ):
         for row, number in enumerate(numbers):
-            own = jax.tree.map(lambda stack, row=row: stack[row], source)
-            drawn[number] = draw_slice(own, item, geometry, noisy)
+            drawn[number] = draw_slice(words[row], item, geometry, noisy)
     return StepDraws(draw_decision(key, count), [drawn[number] for number in range(len(slices))])
 
 
@@ -277,8 +259,8 @@ def _bits(shape: Sequence[int], dtype: DTypeLike) -> int:
 def _signs(words: Array, shape: Sequence[int], dtype: DTypeLike) -> Array:
     """Return ±1, or (±1 ± i) / √2, from random words.
 
-    Zero mean, unit variance and no correlation are all that damping asks of its noise and a bound
-    of a norm of its probes.
+    Zero mean, unit variance and no correlation are all that damping asks of its noise, a criterion
+    of its probe, and a bound of a norm of its own.
     """
     real = jnp.finfo(dtype).dtype
     bits = (words[:, None] >> jnp.arange(_WORD, dtype=jnp.uint32)) & 1

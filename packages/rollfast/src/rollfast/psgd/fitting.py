@@ -76,7 +76,7 @@ class SliceDraws(NamedTuple):
     """Random numbers of one tensor in one step.
 
     Attributes:
-        noise: Zero mean and unit variance, in the shape of the tensor; None without damping.
+        noise: Zero mean and unit variance, in the shape of the tensor; None where it is not used.
         norm_probes: For every axis (k, n), or None where the factor is diagonal.
         rotation_probes: The same, or None where the geometry does not rotate.
         balance: Uniform in [0, 1), a scalar.

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from rollfast.linalg import kronecker
 from rollfast.linalg.hermitian import hermitian_square
 from rollfast.linalg.upper import upper_normal_factor
-from rollfast.psgd.draws import DrawnSlice, SliceSource, draw_slice, slice_sources
+from rollfast.psgd.draws import DrawnSlice, draw_slice, slice_words
 from rollfast.psgd.fitting import MOMENTS, Rule, Sizes, update_factors
 from rollfast.psgd.layout import LeafLayout, buckets
 from rollfast.psgd.options import Mapping
@@ -77,7 +77,7 @@ class _Fit(NamedTuple):
 class _Pair(NamedTuple):
     """What one tensor is fitted to, or what each of a stack of them is."""
 
-    source: SliceSource
+    words: Array
     gradient: Array
     probe: Array | None
 
@@ -85,22 +85,20 @@ class _Pair(NamedTuple):
 class _Pairs(NamedTuple):
     """What the tensors of a bucket are fitted to, those of a leaf in one stack."""
 
-    source: SliceSource
+    words: Array
     gradients: list[Array]
     probes: list[Array] | None
 
     def at(self, turn: Array, width: int) -> _Pair:
         """Return what the tensors of a turn are fitted to, in one stack."""
-        source = jax.tree.map(
-            lambda stack: jax.lax.dynamic_slice_in_dim(stack, turn * width, width), self.source
-        )
+        words = jax.lax.dynamic_slice_in_dim(self.words, turn * width, width)
         probe = None if self.probes is None else chosen(self.probes, turn, width)
-        return _Pair(source, chosen(self.gradients, turn, width), probe)
+        return _Pair(words, chosen(self.gradients, turn, width), probe)
 
     def together(self) -> _Pair:
         """Return all of them in one stack."""
         probe = None if self.probes is None else joined(self.probes)
-        return _Pair(self.source, joined(self.gradients), probe)
+        return _Pair(self.words, joined(self.gradients), probe)
 
 
 def initial(
@@ -218,16 +216,16 @@ def fit(
     groups = buckets(layouts)
     kinds = [(bucket.item, bucket.numbers) for bucket in groups]
     noisy = rule.damping is not None
-    sources = slice_sources(step.key, step.number, kinds, rule.geometry, noisy)
+    words = slice_words(step.key, step.number, kinds, rule.geometry, noisy)
     scale = step.scale
-    for index, (bucket, source) in enumerate(zip(groups, sources, strict=True)):
+    for index, (bucket, own) in enumerate(zip(groups, words, strict=True)):
         before = _Fit(
             state.factors[index],
             state.normals[index],
             None if state.estimates is None else state.estimates[index],
         )
         pairs = _Pairs(
-            source,
+            own,
             bucket.parts(pair.gradients, layouts),
             None if pair.probes is None else bucket.parts(pair.probes, layouts),
         )
@@ -253,7 +251,7 @@ def _mapped(
     move: Callable[[_Fit, _Pair], _Fit], before: _Fit, pairs: _Pairs, rule: Rule, mapping: Mapping
 ) -> _Fit:
     """Move the preconditioner of every tensor of a bucket."""
-    count = pairs.source.words.shape[0]
+    count = pairs.words.shape[0]
     # Batched triangular solves of several buckets can stop for ever in jaxlib 0.10.
     one_by_one = rule.geometry.basis == "whitened" or mapping.batch_size == 1
     size = None if one_by_one else mapping.batch_size
@@ -296,7 +294,7 @@ def _moved(fit: _Fit, to: _Pair, item: DrawnSlice, rule: Rule, scale: Array) -> 
     zeros = [jnp.zeros([], real)] * len(factors)
     estimates = zeros if fit.estimates is None else fit.estimates
     rule = rule._replace(scale=scale).in_dtype(real)
-    draws = draw_slice(to.source, item, rule.geometry, rule.damping is not None)
+    draws = draw_slice(to.words, item, rule.geometry, rule.damping is not None)
     moved, tracked = update_factors(factors, estimates, to.gradient, to.probe, draws, rule, normals)
     kept = [new.astype(old.dtype) for new, old in zip(moved, fit.factors, strict=True)]
     normal_factor = _NORMAL_FACTORS[rule.geometry.form]
