@@ -153,16 +153,14 @@ PSGD = (
     slip(
         f"{FITTING}.terms",
         "Qᵢ not applied to the probe",
-        "second = _gram(factor, kronecker.along(factor, probe, axis), axis)",
-        "second = _gram(factor, probe, axis)",
+        "return first, _gram(factor, kronecker.along(factor, probe, axis), axis)",
+        "return first, _gram(factor, probe, axis)",
     ),
     Fault(
         "each axis sees the axes before it moved",
         f"{FITTING}.update_factors",
-        "for axis, (first, second) in enumerate(pairs):\n",
-        "for axis in range(len(factors)):\n"
-        "        now = [*moved, *factors[axis:]]\n"
-        "        first, second = terms(now, gradient, probe, basis)[axis]\n",
+        "first, second = row.pair(factor, tensors, axis, last, wait)",
+        "first, second = terms([*moved, *factors[axis:]], gradient, probe, basis)[axis]",
         "Gauss–Seidel for Jacobi, a known difference between implementations",
     ),
     slip(
@@ -175,7 +173,7 @@ PSGD = (
         f"{FITTING}.update_factors",
         "step by the estimate of the step before",
         "/ jnp.where(estimate > 0, estimate, 1)",
-        "/ jnp.where(estimates[axis] > 0, estimates[axis], 1)",
+        "/ jnp.where(tracked > 0, tracked, 1)",
     ),
     Fault(
         "1 / mean(g⁴)⁸",
@@ -183,12 +181,14 @@ PSGD = (
         "unit ** (-0.5) * fourth ** (-1 / 8)",
         "unit ** (-0.5) / fourth**8",
         "HeavyBall 55 and 58",
+        module="psgd.moments",
     ),
     slip(
         f"{FITTING}.newton_scale",
         "root for fourth root",
         "else jnp.sqrt(_root_of_all(vectors)) * scale",
         "else _root_of_all(vectors) * scale",
+        module="psgd.moments",
     ),
     slip(
         f"{FACTOR}.smoothness",

@@ -77,7 +77,7 @@ PSGD_FLAT = (
         "vectors left out of the scale",
         "jnp.ones_like(size) if vectors is None else _root_of_all(vectors)",
         "jnp.ones_like(size)",
-        module="psgd.fitting",
+        module="psgd.moments",
     ),
     slip(
         XMAT,

@@ -239,6 +239,7 @@ SHARED = (
         "squared",
         "jnp.sqrt(jnp.where(known, one, 1)) / jnp.sqrt(jnp.where(known, size, 1))",
         "jnp.where(known, one, 1) / jnp.where(known, size, 1)",
+        module="psgd.moments",
     ),
     slip(
         "psgd.plan.matrix_view",

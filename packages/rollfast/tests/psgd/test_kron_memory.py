@@ -1,5 +1,7 @@
 """What a step of Kron needs besides parameters, gradients and state."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -54,11 +56,26 @@ def test_to_take_layers_some_at_a_time_needs_no_more_memory(count):
     assert asked <= anyhow
 
 
-def test_axes_and_kinds_of_tensors_take_the_memory_of_one():
-    # Two dense factors in turn need seven matrices of their size, at once more than nine. A smaller
-    # tensor adds a twentieth after them, a fifth beside them.
+EQ = {"preconditioner_mode": "EQ", "max_skew_triangular": math.inf}
+
+
+@pytest.mark.parametrize(("options", "most"), [({}, 1.1), (EQ, 1.25)], ids=str)
+def test_axes_and_kinds_of_tensors_take_the_memory_of_one(options, most):
+    # Two dense factors in turn need six matrices of their size or fewer, at once more than nine. A
+    # smaller tensor adds a twentieth after them, a fifth beside them; twice that, where both copy
+    # blocks of factors.
     for side in (512, 640):
-        alone = _temporary_bytes({"square": jnp.zeros((side, side))})
-        assert alone <= 7.5 * 4 * side**2
-        both = _temporary_bytes({"square": jnp.zeros((side, side)), "wide": jnp.zeros((384, side))})
-        assert both <= 1.1 * alone
+        alone = _temporary_bytes({"square": jnp.zeros((side, side))}, **options)
+        assert alone <= 6.5 * 4 * side**2
+        params = {"square": jnp.zeros((side, side)), "wide": jnp.zeros((384, side))}
+        assert _temporary_bytes(params, **options) <= most * alone
+
+
+def test_factors_of_many_tensors_are_replaced_where_they_are():
+    # A factor that is made once more of what it replaces would copy all of a stack, those that a
+    # turn of directions chooses as many as tensors of their own size.
+    few, many = (
+        _temporary_bytes({str(number): jnp.zeros((128, 512)) for number in range(count)}, **EQ)
+        for count in (2, 24)
+    )
+    assert many < few + 2 * 4 * 512**2

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rollfast.trees.turns import Turns, after, chosen, map_in_place
+from rollfast.trees.turns import Turns, after, chosen, map_in_place, settled
 
 from ..helpers import normal
 
@@ -106,3 +106,19 @@ def test_every_entry_is_replaced_by_its_own_under_vmap():
 
     replaced = jax.jit(jax.vmap(lambda stack: map_in_place(scale, stack)))(stacks)
     np.testing.assert_array_equal(replaced, stacks * factors[:, None])
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_to_make_arrays_first_changes_nothing(mapped):
+    arrays = [normal(44, 2, 256, 256), normal(45, 2, 3), normal(46, 2, 2**16)]
+
+    def weighted(arrays):
+        made = (jax.vmap if mapped else lambda function: function)(settled)(arrays)
+        return sum(jnp.sum(array * weight) for weight, array in enumerate(made, 1)), made
+
+    made = jax.jit(settled)(arrays), settled(arrays), weighted(arrays)[1]
+    for each in made:
+        assert all(map(np.array_equal, each, arrays))
+    slopes = jax.grad(weighted, has_aux=True)(arrays)[0]
+    for weight, slope in enumerate(slopes, 1):
+        np.testing.assert_array_equal(slope, np.full(slope.shape, weight))

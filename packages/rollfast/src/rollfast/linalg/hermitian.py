@@ -21,7 +21,7 @@ __all__ = [
 _LEAST_SIDE = 256
 
 # Below these sides what is saved is lost to the copies of the parts and their joining: in whole,
-# the product of a side of 256 took two thirds of the time. Halves of a power of two take longer to
+# the product of a side of 256 took about half of the time. Halves of a power of two take longer to
 # copy: a step in mode QUAD on two sides of 512 took 1.08 times as long with them (two cores, CPU).
 _LEAST_SPLIT = 384
 _LEAST_SPLIT_POWER_OF_TWO = 2048

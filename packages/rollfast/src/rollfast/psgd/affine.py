@@ -11,10 +11,10 @@ from rollfast.options import (
     check_precision,
 )
 from rollfast.psgd.descent import descend
-from rollfast.psgd.fitting import MOMENTS
 from rollfast.psgd.flat_options import DEFAULT_SEED
 from rollfast.psgd.geometry import geometry
 from rollfast.psgd.method import Fitting, Method
+from rollfast.psgd.moments import MOMENTS
 from rollfast.psgd.options import (
     KeyOrSeed,
     Limits,

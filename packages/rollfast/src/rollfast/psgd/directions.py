@@ -112,7 +112,10 @@ def _one_by_one(
 ) -> list[Array]:
     """Return what a function makes of tensors that come in stacks of one layer or more."""
     tensors = [part[row] for part in parts for row in range(part.shape[0])]
-    made = turns.take(known, lambda own, index: function(own, tensors[index]), tensors[0].size)
+    # What is chosen for a tensor is copied: its factors, which may be larger than itself.
+    sizes = [math.prod(stack.shape[1:]) for stack in jax.tree.leaves(known)]
+    size = max(tensors[0].size, *sizes)
+    made = turns.take(known, lambda own, index: function(own, tensors[index]), size)
     ends = itertools.accumulate(bucket.layers)
     return [
         jnp.stack(made[end - count : end]) for count, end in zip(bucket.layers, ends, strict=True)

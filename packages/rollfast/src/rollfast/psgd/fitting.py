@@ -1,6 +1,5 @@
 """Fitting the Kronecker factors of one tensor to a pair of probe and gradient."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -12,15 +11,13 @@ from rollfast.linalg.triangular import solve_adjoint
 from rollfast.linalg.upper import apply_upper
 from rollfast.psgd.factor import gradient_size, lipschitz, relative_gradient, smoothness
 from rollfast.psgd.geometry import Auxiliary, Geometry
+from rollfast.psgd.moments import MOMENTS
 from rollfast.psgd.overflow import retreated
 from rollfast.trees.turns import after
 from rollfast.typing import Array, DTypeLike, Number
 
 __all__ = [
-    "MOMENTS",
-    "Moment",
     "Rule",
-    "Sizes",
     "SliceDraws",
     "damped",
     "newton_scale",
@@ -126,7 +123,32 @@ def terms(
 
     Source: psgd_torch a8616f1; arXiv 2402.11858v7, numbers not seen.
     """
-    return BASES[basis](factors, gradient, probe, normals)
+    row = BASES[basis]
+    tensors = row.tensors(factors, gradient, probe, normals, _at_once)
+    return [row.pair(factor, tensors, axis, None, _at_once) for axis, factor in enumerate(factors)]
+
+
+# From an earlier result, or none, and an array to that array, which then waits for the result.
+_Wait = Callable[[Array | None, Array], Array]
+
+
+def _at_once(earlier: Array | None, array: Array) -> Array:
+    del earlier
+    return array
+
+
+class Basis(NamedTuple):
+    """Of what Gram matrices are made.
+
+    Attributes:
+        tensors: From factors, gradient, probe, normals and how to wait to two tensors, of which the
+            second is None where white noise is integrated out.
+        pair: From a factor, these tensors, its axis, what to wait for or None, and how, to
+            (T₁, T₂).
+    """
+
+    tensors: Callable[..., tuple[Array, Array | None]]
+    pair: Callable[..., tuple[Array, Array]]
 
 
 def _gram(factor: Array, tensor: Array, axis: int) -> Array:
@@ -139,60 +161,63 @@ def _share(tensor: Array, axis: int) -> Array:
     return jnp.asarray(tensor.size / tensor.shape[axis], real)
 
 
-def _of_preconditioned(
-    factors: Sequence[Array], preconditioned: Array, probe: Array | None
-) -> list[tuple[Array, Array]]:
-    pairs = []
-    for axis, factor in enumerate(factors):
-        second = _share(preconditioned, axis) if probe is None else _gram(factor, probe, axis)
-        pairs.append((_gram(factor, preconditioned, axis), second))
-    return pairs
-
-
 def _normal(
-    factors: Sequence[Array], gradient: Array, probe: Array | None, normals: Normals
-) -> list[tuple[Array, Array]]:
-    preconditioned = kronecker.apply_normal(factors, gradient, normals)
-    return _of_preconditioned(factors, preconditioned, probe)
+    factors: Sequence[Array], gradient: Array, probe: Array | None, normals: Normals, wait: _Wait
+) -> tuple[Array, Array | None]:
+    del wait
+    return kronecker.apply_normal(factors, gradient, normals), probe
 
 
 def _direct(
-    factors: Sequence[Array], gradient: Array, probe: Array | None, normals: Normals
-) -> list[tuple[Array, Array]]:
-    del normals
-    return _of_preconditioned(factors, kronecker.apply(factors, gradient), probe)
-
-
-def _factor(
-    factors: Sequence[Array], gradient: Array, probe: Array | None, normals: Normals
-) -> list[tuple[Array, Array]]:
-    preconditioned = kronecker.apply_normal(factors, gradient, normals)
-    pairs = []
-    for axis, factor in enumerate(factors):
-        first = _gram(factor, kronecker.along(factor, preconditioned, axis), axis)
-        if probe is not None:
-            second = _gram(factor, kronecker.along(factor, probe, axis), axis)
-        else:
-            second = _share(preconditioned, axis) * _gram(factor, factor, 0)
-        pairs.append((first, second))
-    return pairs
+    factors: Sequence[Array], gradient: Array, probe: Array | None, normals: Normals, wait: _Wait
+) -> tuple[Array, Array | None]:
+    del normals, wait
+    return kronecker.apply(factors, gradient), probe
 
 
 def _whitened(
-    factors: Sequence[Array], gradient: Array, probe: Array | None, normals: Normals
-) -> list[tuple[Array, Array]]:
+    factors: Sequence[Array], gradient: Array, probe: Array | None, normals: Normals, wait: _Wait
+) -> tuple[Array, Array | None]:
     del normals
     if probe is None:
         raise ValueError("probe=None is not allowed with basis='whitened'; it needs a vector.")
-    whitened = apply_upper(factors, gradient)
-    inverse = solve_adjoint(factors, probe)
-    return [
-        (_gram(factor, whitened, axis), _gram(factor, inverse, axis))
-        for axis, factor in enumerate(factors)
-    ]
+    # One after the other, and after what the gradient waits for: both copy the blocks of factors.
+    whitened = apply_upper([wait(gradient, factor) for factor in factors], gradient)
+    return whitened, solve_adjoint([wait(whitened, factor) for factor in factors], probe)
 
 
-BASES = {"normal": _normal, "direct": _direct, "factor": _factor, "whitened": _whitened}
+def _of_preconditioned(
+    factor: Array, tensors: tuple[Array, Array | None], axis: int, last: Array | None, wait: _Wait
+) -> tuple[Array, Array]:
+    preconditioned, probe = tensors
+    second = _share(preconditioned, axis) if probe is None else _gram(factor, probe, axis)
+    return wait(last, _gram(factor, preconditioned, axis)), second
+
+
+def _of_factor(
+    factor: Array, tensors: tuple[Array, Array | None], axis: int, last: Array | None, wait: _Wait
+) -> tuple[Array, Array]:
+    preconditioned, probe = tensors
+    first = wait(last, _gram(factor, kronecker.along(factor, preconditioned, axis), axis))
+    if probe is not None:
+        return first, _gram(factor, kronecker.along(factor, probe, axis), axis)
+    return first, _share(preconditioned, axis) * _gram(factor, factor, 0)
+
+
+def _of_whitened(
+    factor: Array, tensors: tuple[Array, Array], axis: int, last: Array | None, wait: _Wait
+) -> tuple[Array, Array]:
+    whitened, inverse = tensors
+    first = _gram(factor, wait(last, whitened), axis)
+    return first, _gram(factor, wait(first, inverse), axis)
+
+
+BASES = {
+    "normal": Basis(_normal, _of_preconditioned),
+    "direct": Basis(_direct, _of_preconditioned),
+    "factor": Basis(_normal, _of_factor),
+    "whitened": Basis(_whitened, _of_whitened),
+}
 
 
 def update_factors(
@@ -226,36 +251,82 @@ def update_factors(
     if always_balanced:
         factors, normals, share = [q * share for q in kronecker.balance(factors)], None, 1.0
     gradient, probe = _fitted_to(gradient, probe, draws.noise, rule)
-    pairs = terms(factors, gradient, probe, basis, normals)
-    if rule.axis_name is not None:
-        pairs = jax.lax.pmean(pairs, rule.axis_name)
-    rate, tracked = jnp.asarray(rule.learning_rate), []
+    row = BASES[basis]
+
+    def wait(earlier: Array | None, array: Array) -> Array:
+        return array if earlier is None else after(earlier, array, draws.balance)
+
+    tensors = row.tensors(factors, gradient, probe, normals, wait)
     moved: list[Array] = []
-    for axis, (first, second) in enumerate(pairs):
+    tracked: list[Array] = []
+    for axis, factor in enumerate(factors):
         # One axis after the other, in the memory of one.
-        first = after(moved[-1], first, draws.balance) if moved else first
-        if rule.normalizer == "1st":
-            estimate = gradient_size(first, second)
-        else:
-            estimate = smoothness(first, second, draws.norm_probes[axis])
-        if rule.tracks_lipschitz:
-            estimate = lipschitz(estimates[axis], estimate, rule.beta)
-        # At once: neither a product with E nor the inverse of L need be within the range.
-        error = relative_gradient(first, second) / jnp.where(estimate > 0, estimate, 1)
-        if factors[axis].ndim == 1:
-            new = rule.geometry.vector(factors[axis], error, rate)
-        else:
-            auxiliary = Auxiliary(draws.rotation_probes[axis], rule.least_iterations)
-            new = rule.geometry.matrix(factors[axis], error, rate, auxiliary)
-        sound = jnp.isfinite(estimate)
-        old = retreated(factors[axis], first, second, rate)
-        moved.append(jnp.where(sound, new, old) * share)
-        tracked.append(jnp.where(sound, estimate, estimates[axis]))
+        last = moved[-1] if moved else None
+        first, second = row.pair(factor, tensors, axis, last, wait)
+        if rule.axis_name is not None:
+            first, second = jax.lax.pmean((first, second), rule.axis_name)
+        own = _Terms(first, second, draws.norm_probes[axis], draws.rotation_probes[axis])
+        new, estimate = _moved(factor, estimates[axis], own, rule, wait)
+        moved.append(new * share)
+        tracked.append(estimate)
     if not always_balanced:
         balances = draws.balance < BALANCE_PROBABILITY
-        balanced = kronecker.balance(moved)
-        moved = [jnp.where(balances, b, m) for b, m in zip(balanced, moved, strict=True)]
+        # A GPU would have to tell the host which branch it takes.
+        moved = jax.lax.platform_dependent(
+            balances, moved, cpu=_balanced_in_a_branch, default=_balanced_if
+        )
     return moved, tracked
+
+
+def _balanced_in_a_branch(balances: Array, factors: list[Array]) -> list[Array]:
+    return jax.lax.cond(balances, kronecker.balance, list, factors)
+
+
+def _balanced_if(balances: Array, factors: list[Array]) -> list[Array]:
+    pairs = zip(kronecker.balance(factors), factors, strict=True)
+    return [jnp.where(balances, balanced, factor) for balanced, factor in pairs]
+
+
+class _Terms(NamedTuple):
+    """What a factor is moved by.
+
+    Attributes:
+        first: T₁.
+        second: T₂.
+        norm_probes: Of its axis, as in `SliceDraws`.
+        rotation_probes: The same.
+    """
+
+    first: Array
+    second: Array
+    norm_probes: Array | None
+    rotation_probes: Array | None
+
+
+def _moved(
+    factor: Array, tracked: Array, own: _Terms, rule: Rule, wait: _Wait
+) -> tuple[Array, Array]:
+    """Return a factor after its step and its estimate, from those before."""
+    first, second = own.first, own.second
+    if rule.normalizer == "1st":
+        estimate = gradient_size(first, second)
+    else:
+        estimate = smoothness(first, second, own.norm_probes)
+    if rule.tracks_lipschitz:
+        estimate = lipschitz(tracked, estimate, rule.beta)
+    # At once: neither a product with E nor the inverse of L need be within the range.
+    error = relative_gradient(first, second) / jnp.where(estimate > 0, estimate, 1)
+    rate = jnp.asarray(rule.learning_rate)
+    if factor.ndim == 1:
+        new = rule.geometry.vector(factor, error, rate)
+    else:
+        auxiliary = Auxiliary(own.rotation_probes, rule.least_iterations)
+        # What copies the blocks of a factor would do so from the start.
+        waiting = wait(error, factor) if rule.geometry.form == "triangular" else factor
+        new = rule.geometry.matrix(waiting, error, rate, auxiliary)
+    sound = jnp.isfinite(estimate)
+    old = retreated(factor, first, second, rate)
+    return jnp.where(sound, new, old), jnp.where(sound, estimate, tracked)
 
 
 def _fitted_to(
@@ -274,32 +345,6 @@ def _fitted_to(
         return gradient * scale, None if probe is None else probe / scale
     # One by one: the square could underflow.
     return (gradient if basis == "factor" else gradient * scale * scale), probe
-
-
-class Sizes(NamedTuple):
-    """How large tensors are.
-
-    Attributes:
-        roots: (mean |x|ᵖ)^(1/p) of each, (T,).
-        counts: The number of entries of each.
-    """
-
-    roots: Array
-    counts: Sequence[int]
-
-    @staticmethod
-    def root(tensor: Array, power: int) -> Array:
-        """Return (mean |x|ᵖ)^(1/p), where no power overflows; zero of zeros."""
-        modulus = jnp.abs(tensor)
-        unit = jnp.max(modulus)
-        unit = jnp.where(unit > 0, unit, 1)
-        return unit * jnp.mean((modulus / unit) ** power) ** (1 / power)
-
-    @classmethod
-    def of(cls, tensors: Sequence[Array], power: int) -> "Sizes":
-        """Measure tensors of any shapes."""
-        roots = jnp.stack([cls.root(tensor, power) for tensor in tensors])
-        return cls(roots, [math.prod(tensor.shape) for tensor in tensors])
 
 
 def whitening_scale(gradients: Sequence[Array], damping: Number | None) -> Array:
@@ -349,52 +394,3 @@ def second_moment_scale(vectors: Sequence[Array] | None, gradients: Sequence[Arr
     Source: psgd_torch a8616f1, misc/psgd_updates.pdf; psgd_jax 0.1.5.
     """
     return MOMENTS["2nd"].of_tensors(vectors, gradients, None)
-
-
-class Moment(NamedTuple):
-    """A moment of the first gradients that the scale of Q at the start is made of.
-
-    Attributes:
-        power: p of the sizes of gradients; that of vectors is 2.
-        scale: From the sizes of v or None, those of g and λ or None to the scale.
-    """
-
-    power: int
-    scale: Callable[[Sizes | None, Sizes, Number | None], Array]
-
-    def of_tensors(
-        self, vectors: Sequence[Array] | None, gradients: Sequence[Array], damping: Number | None
-    ) -> Array:
-        """Return the scale for a pair, each of its tensors counting by itself."""
-        known = None if vectors is None else Sizes.of(vectors, 2)
-        return self.scale(known, Sizes.of(gradients, self.power), damping)
-
-
-def _of_fourth_moment(vectors: Sizes | None, gradients: Sizes, damping: Number | None) -> Array:
-    floor = 0.0 if damping is None else damping
-    largest = jnp.max(gradients.roots)
-    unit = jnp.maximum(largest, floor)
-    known = unit > 0
-    unit = jnp.where(known, unit, 1)
-    fourth = jnp.where(known, (largest / unit) ** 4 + (floor / unit) ** 4, 1)
-    scale = unit ** (-0.5) * fourth ** (-1 / 8)
-    return scale if vectors is None else jnp.sqrt(_root_of_all(vectors)) * scale
-
-
-def _of_second_moment(vectors: Sizes | None, gradients: Sizes, damping: Number | None) -> Array:
-    del damping
-    size = _root_of_all(gradients)
-    one = jnp.ones_like(size) if vectors is None else _root_of_all(vectors)
-    known = (size > 0) & (one > 0)
-    return jnp.sqrt(jnp.where(known, one, 1)) / jnp.sqrt(jnp.where(known, size, 1))
-
-
-MOMENTS = {"4th": Moment(4, _of_fourth_moment), "2nd": Moment(2, _of_second_moment)}
-
-
-def _root_of_all(tensors: Sizes) -> Array:
-    """Return (mean |x|²)^(1/2) over all entries, from those of each tensor."""
-    unit = jnp.max(tensors.roots)
-    unit = jnp.where(unit > 0, unit, 1)
-    weights = jnp.asarray(tensors.counts, tensors.roots.dtype) / sum(tensors.counts)
-    return unit * jnp.sqrt(jnp.sum(weights * (tensors.roots / unit) ** 2))

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 
 from rollfast import guards
 from rollfast.options import check_choice, check_flag, check_interval, check_positive_or_none
-from rollfast.psgd.fitting import MOMENTS
 from rollfast.psgd.flat import ORDERS, StepRule
+from rollfast.psgd.moments import MOMENTS
 from rollfast.psgd.pair import Pair
 from rollfast.typing import Array, Number, ScalarOrSchedule, scalar_dtype
 

@@ -16,13 +16,14 @@ from rollfast.linalg import kronecker
 from rollfast.linalg.hermitian import hermitian_square
 from rollfast.linalg.upper import upper_normal_factor
 from rollfast.psgd.draws import DrawnSlice, draw_slice, slice_words
-from rollfast.psgd.fitting import MOMENTS, Rule, Sizes, update_factors
+from rollfast.psgd.fitting import Rule, update_factors
 from rollfast.psgd.layout import LeafLayout, buckets
+from rollfast.psgd.moments import MOMENTS, Sizes
 from rollfast.psgd.options import Mapping
 from rollfast.psgd.overflow import has_range, held
 from rollfast.psgd.pair import Pair
 from rollfast.trees.batching import joined, map_stack
-from rollfast.trees.turns import after, at_once, chosen, map_in_place
+from rollfast.trees.turns import after, at_once, chosen, map_in_place, settled
 from rollfast.typing import Array, DTypeLike, Number
 
 __all__ = ["Preconditioner", "Stacks", "Step", "fit", "initial", "starting_scale"]
@@ -168,7 +169,7 @@ def starting_scale(
         layouts: Of all leaves.
         damping: Standard deviation of the noise on gradients, or None.
         axis_name: Mapped axis over which the scale is averaged, or None.
-        moment: A row of `fitting.MOMENTS`.
+        moment: A row of `moments.MOMENTS`.
     """
     groups = buckets(layouts)
     if not groups:
@@ -296,7 +297,7 @@ def _moved(fit: _Fit, to: _Pair, item: DrawnSlice, rule: Rule, scale: Array) -> 
     rule = rule._replace(scale=scale).in_dtype(real)
     draws = draw_slice(to.words, item, rule.geometry, rule.damping is not None)
     moved, tracked = update_factors(factors, estimates, to.gradient, to.probe, draws, rule, normals)
-    kept = [new.astype(old.dtype) for new, old in zip(moved, fit.factors, strict=True)]
+    kept = settled([new.astype(old.dtype) for new, old in zip(moved, fit.factors, strict=True)])
     normal_factor = _NORMAL_FACTORS[rule.geometry.form]
     beside = [
         None if old is None else normal_factor(new.astype(q.dtype)).astype(old.dtype)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from rollfast.typing import Array, PyTree
 
-__all__ = ["Turns", "after", "at_once", "chosen", "map_in_place"]
+__all__ = ["Turns", "after", "at_once", "chosen", "map_in_place", "settled"]
 
 # Small tensors alone leave cores idle, large ones push each other out of the cache: this many
 # entries are worked on at once on a CPU. A step without an update of 24 blocks of a width of 128,
@@ -90,7 +90,7 @@ class Turns:
         Args:
             stacks: Any tree of arrays (n, …).
             function: From the entries at a place, and the place, to an array.
-            size: Entries of that array.
+            size: Entries of the largest array that is made or chosen for one of them.
         """
         count = jax.tree.leaves(stacks)[0].shape[0]
         turns = math.ceil(count / max(_MOST_ENTRIES_AT_ONCE // size, _LEAST_AT_ONCE))
@@ -131,7 +131,42 @@ def after(earlier: Array, array: Array, never_negative: Array) -> Array:
         true = (never_negative >= 0) | (jnp.real(earlier.reshape(-1)[0]) > 0)
         return jnp.where(true, array, 0)
 
-    return jax.lax.platform_dependent(array, cpu=waiting, default=lambda array: array)
+    def at_once(array: Array) -> Array:
+        # Known to be true, and as the other differs among devices where an earlier result does.
+        true = (never_negative >= 0) | (jnp.real(earlier.reshape(-1)[0]) > 0) | True
+        return jnp.where(true, array, 0)
+
+    return jax.lax.platform_dependent(array, cpu=waiting, default=at_once)
+
+
+def settled(arrays: list[Array]) -> list[Array]:
+    """Return arrays of which a CPU makes the large ones before anything reads them.
+
+    The CPU compiler makes what is cheap once more for each that reads it in parts, from what it was
+    made of. What was to be replaced is then needed after it is replaced, and is copied: of a stack
+    in a loop, the whole of it in each turn.
+    """
+    large = [index for index, array in enumerate(arrays) if array.size >= _LEAST_TO_WAIT_FOR]
+    made = jax.lax.platform_dependent(
+        [arrays[index] for index in large], cpu=_made_before, default=_same
+    )
+    settled = dict(zip(large, made, strict=True))
+    return [settled.get(index, array) for index, array in enumerate(arrays)]
+
+
+def _made_before(arrays: list[Array]) -> list[Array]:
+    # Always taken. What goes into a branch is made first, and nothing is fused with what comes out.
+    always = jax.lax.optimization_barrier(jnp.asarray(True))
+    return jax.lax.cond(always, _same, _other, arrays)
+
+
+def _same(arrays: list[Array]) -> list[Array]:
+    return arrays
+
+
+def _other(arrays: list[Array]) -> list[Array]:
+    # Never taken; of two branches that are equal the compiler makes none.
+    return [-array for array in arrays]
 
 
 def _entries(stacks: PyTree, place: Array | int) -> PyTree:
