@@ -73,7 +73,9 @@ ROWS = (
     Row("pro4p", _crooked, True, 16.0, "a product and up to ten rotations"),
     Row("ns", _crooked, False, 4.0, "a rounding for each Newton–Schulz iteration", True, 8.0),
     Row("exp", positive_definite, False, 8.0, "a series, three squares, two products", True, 32.0),
-    Row("taylor2", positive_definite, False, 4.0, "three products", positive=True, large=384),
+    # Where a core adds four numbers at once, the reference is 5.3 from the exact result, production
+    # 3.9, and they 4.7 from each other.
+    Row("taylor2", positive_definite, False, 8.0, "three long products", positive=True, large=384),
     Row("hyper", positive_definite, False, 8.0, "four Schulz iterations, two products", True, 32.0),
 )
 
