@@ -1,6 +1,7 @@
 """Steps of every optimizer on eight devices and on one; prints what differs, as JSON.
 
-A program of its own, because the number of devices is fixed when JAX starts.
+A program of its own, because the number of devices is fixed when JAX starts. With the argument
+`explicit` shardings are part of the types of arrays, and no type may change either.
 """
 
 import json
@@ -10,19 +11,20 @@ from pathlib import Path
 import jax
 import numpy as np
 import optax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.helpers import OPTIMIZERS, Optimizer, gradients, named_leaves, normal  # noqa: E402
 
 LAYOUT = {
     "rows": PartitionSpec("device", None),
+    "columns": PartitionSpec(None, "device"),
     "vector": PartitionSpec("device"),
 }
 
 
 def parameters() -> dict[str, jax.Array]:
-    return {"rows": normal(0, 8, 4), "vector": normal(1, 8)}
+    return {"rows": normal(0, 8, 4), "columns": normal(2, 4, 8), "vector": normal(1, 8)}
 
 
 def steps(optimizer: Optimizer, place) -> tuple:
@@ -46,15 +48,17 @@ def steps(optimizer: Optimizer, place) -> tuple:
                 continue
             if before.ndim and not after.sharding.is_equivalent_to(before.sharding, before.ndim):
                 changed.add(f"{name} was {before.sharding} and is {after.sharding}")
+            if jax.typeof(after) != jax.typeof(before):
+                changed.add(f"{name} was {jax.typeof(before)} and is {jax.typeof(after)}")
         if not count:
             carry = params, state
     return (params, state), sorted(changed), placed
 
 
-def main() -> None:
+def main(kind: AxisType) -> None:
     devices = jax.devices()
     assert len(devices) == 8, devices
-    mesh = Mesh(np.array(devices), ("device",))
+    mesh = Mesh(np.array(devices), ("device",), axis_types=(kind,))
     shardings = {name: NamedSharding(mesh, spec) for name, spec in LAYOUT.items()}
     found = {}
     for optimizer in OPTIMIZERS:
@@ -76,4 +80,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(AxisType.Explicit if sys.argv[1:] == ["explicit"] else AxisType.Auto)

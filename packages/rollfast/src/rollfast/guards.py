@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from rollfast.options import check_flag, check_positive_or_none
-from rollfast.trees.batching import group_by
+from rollfast.trees.batching import by_shape
+from rollfast.trees.sharding import on_automatic_axes
 from rollfast.typing import Array, Number, PyTree, accumulator_dtype
 
 __all__ = [
@@ -30,9 +31,6 @@ __all__ = [
     "without_guard",
     "zero_unless",
 ]
-
-# Leaves that one kernel combines: for another number of them another kernel is compiled.
-_MOST_TOGETHER = 8
 
 # Entries from which on a branch costs less than a second pass over them (two cores).
 _LARGE = 2**17
@@ -175,7 +173,7 @@ def _norm_in_two_passes(gradients: Sequence[Array], axis_name: str | None = None
     limits = jnp.finfo(largest.dtype)
     # Neither zero nor infinite.
     unit = jax.lax.clamp(limits.smallest_normal, largest, limits.max)
-    squares = _all_of([_sum_of_squares(group, unit) for group in _by_shape(gradients)], jnp.sum)
+    squares = _all_of([_sum_of_squares(group, unit) for group in by_shape(gradients)], jnp.sum)
     if axis_name is not None:
         squares = jax.lax.psum(squares, axis_name)
     return unit * jnp.sqrt(squares)
@@ -191,7 +189,7 @@ def largest_modulus(gradients: Sequence[Array], axis_name: str | None = None) ->
     Returns:
         A scalar, in float32 at least; not finite if an entry is not.
     """
-    groups = [group for group in _by_shape(gradients) if group[0].size]
+    groups = [group for group in by_shape(gradients) if group[0].size]
     largest = _all_of([_largest(group) for group in groups], jnp.max)
     return largest if axis_name is None else jax.lax.pmax(largest, axis_name)
 
@@ -219,15 +217,6 @@ def _sum_of_squares(group: Sequence[Array], unit: Array) -> Array:
 
 def _modulus(gradient: Array) -> Array:
     return jnp.abs(gradient.astype(accumulator_dtype(gradient.dtype)))
-
-
-def _by_shape(gradients: Sequence[Array]) -> list[list[Array]]:
-    """Return the leaves of one shape together, some at a time, to combine entry by entry."""
-    return [
-        [gradients[index] for index in group[first : first + _MOST_TOGETHER]]
-        for group in group_by([(gradient.shape, gradient.dtype) for gradient in gradients])
-        for first in range(0, len(group), _MOST_TOGETHER)
-    ]
 
 
 def spike_scale(norm: Array, max_norm: Number | None, permissive: bool) -> Array:
@@ -314,6 +303,12 @@ class GuardedUpdate:
         self, updates: PyTree, state: PyTree, params: PyTree | None = None, **extra_args: object
     ) -> tuple[PyTree, PyTree]:
         """Return (updates, state), or (zeros, the state as it was)."""
+        arguments = updates, state, params, extra_args
+        return on_automatic_axes(self._updated, arguments, like=(updates, state))
+
+    def _updated(
+        self, updates: PyTree, state: PyTree, params: PyTree | None, extra_args: dict[str, object]
+    ) -> tuple[PyTree, PyTree]:
         leaves = jax.tree.leaves(updates)
         scale: Number = 1
         if self.max_norm is None:

@@ -7,7 +7,19 @@ import jax.numpy as jnp
 
 from rollfast.typing import Array, PyTree
 
-__all__ = ["group_by", "joined", "map_matrices", "map_stack"]
+__all__ = ["by_shape", "group_by", "joined", "map_matrices", "map_stack"]
+
+# Leaves that one kernel combines: for another number of them another kernel is compiled.
+_MOST_TOGETHER = 8
+
+
+def by_shape(leaves: Sequence[Array]) -> list[list[Array]]:
+    """Return the leaves of one shape together, some at a time, to combine entry by entry."""
+    return [
+        [leaves[index] for index in group[first : first + _MOST_TOGETHER]]
+        for group in group_by([(leaf.shape, leaf.dtype) for leaf in leaves])
+        for first in range(0, len(group), _MOST_TOGETHER)
+    ]
 
 
 def group_by(keys: Sequence[Hashable]) -> list[list[int]]:
