@@ -1,0 +1,56 @@
+"""Work on arrays that are sharded over explicit axes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from rollfast.trees.sharding import on_automatic_axes
+
+from ..helpers import normal
+
+pytestmark = pytest.mark.skipif(
+    not hasattr(jax.sharding, "auto_axes"), reason="JAX has no explicit axes that become automatic"
+)
+
+
+def sharded(array: jax.Array, kind: AxisType) -> jax.Array:
+    """Return an array whose last axis is sharded, over one device."""
+    mesh = Mesh(np.array(jax.devices()[:1]), ("device",), axis_types=(kind,))
+    return jax.device_put(array, NamedSharding(mesh, PartitionSpec(None, "device")))
+
+
+def squared(array: jax.Array, options: dict) -> tuple[jax.Array, jax.Array]:
+    return options["scale"] * array @ array.T, jnp.sum(array)
+
+
+def test_a_product_over_a_sharded_axis_is_no_error():
+    array = normal(0, 3, 4)
+    explicit = sharded(array, AxisType.Explicit)
+    options = {"scale": 2, "function": squared, "none": None}
+    with pytest.raises(Exception, match="sharded"):
+        jax.jit(lambda array: array @ array.T)(explicit)
+    like = jnp.zeros((3, 3)), jnp.zeros([])
+    made = jax.jit(lambda array: on_automatic_axes(squared, (array, options), like))(explicit)
+    for ours, expected in zip(made, squared(array, options), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-6)
+
+
+def test_results_have_the_shardings_that_are_asked_for():
+    array = sharded(normal(0, 3, 4), AxisType.Explicit)
+    like = {"same": array, "whole": jnp.zeros((3, 4))}
+    made = on_automatic_axes(lambda a: {"same": a + 1, "whole": 2 * a}, (array,), like)
+    assert jax.typeof(made["same"]).sharding.spec == PartitionSpec(None, "device")
+    assert jax.typeof(made["whole"]).sharding.spec == PartitionSpec(None, None)
+
+
+@pytest.mark.parametrize("kind", [AxisType.Auto, None])
+def test_elsewhere_the_function_is_called_with_what_is_given(kind):
+    array = normal(0, 3, 4) if kind is None else sharded(normal(0, 3, 4), kind)
+    given = []
+    assert (
+        on_automatic_axes(lambda *arguments: given.extend(arguments), (array, "text"), {}) is None
+    )
+    assert given[0] is array
+    assert given[1] == "text"
