@@ -45,6 +45,27 @@ def test_results_have_the_shardings_that_are_asked_for():
     assert jax.typeof(made["whole"]).sharding.spec == PartitionSpec(None, None)
 
 
+def test_a_number_on_the_same_axes_may_be_no_argument():
+    array = sharded(normal(0, 3, 4), AxisType.Explicit)
+
+    def scaled(array, number):
+        return on_automatic_axes(lambda array: number * array, (array,), array)
+
+    with jax.set_mesh(array.sharding.mesh):
+        made = jax.jit(scaled)(array, jnp.full([], 2.0))
+    np.testing.assert_array_equal(made, 2 * np.asarray(array))
+
+
+def test_an_error_of_the_function_is_its_own():
+    def fails(array):
+        raise ValueError("of its own")
+
+    array = sharded(normal(0, 3, 4), AxisType.Explicit)
+    with pytest.raises(ValueError, match="of its own") as raised:
+        on_automatic_axes(fails, (array,), array)
+    assert raised.value.__context__ is None
+
+
 @pytest.mark.parametrize("kind", [AxisType.Auto, None])
 def test_elsewhere_the_function_is_called_with_what_is_given(kind):
     array = normal(0, 3, 4) if kind is None else sharded(normal(0, 3, 4), kind)

@@ -18,6 +18,8 @@ def on_automatic_axes(
     On axes of a mesh that are `AxisType.Explicit`, as `jax.make_mesh` makes them, JAX refuses what
     has more than one sharding to choose from, such as a product over a sharded axis.
 
+    A function that reads numbers on such axes which are not among its arguments is left to JAX.
+
     Args:
         function: Of trees to a tree.
         arguments: What it is called with.
@@ -37,9 +39,14 @@ def on_automatic_axes(
         return function(*jax.tree.unflatten(structure, given))
 
     shardings = jax.tree.map(lambda leaf: NamedSharding(mesh, jax.typeof(leaf).sharding.spec), like)
-    return jax.sharding.auto_axes(of_arrays, axes=_explicit_axes(mesh), out_sharding=shardings)(
-        arrays
-    )
+    automatic = jax.sharding.auto_axes(of_arrays, axes=_explicit_axes(mesh), out_sharding=shardings)
+    try:
+        return automatic(arrays)
+    except ValueError:
+        # A traced number that is no argument, as `optax.inject_hyperparams` makes them, keeps its
+        # axes under `jax.set_mesh`. What else is wrong will be so again.
+        pass
+    return function(*arguments)
 
 
 def _explicit_mesh(array: Array) -> AbstractMesh | None:
