@@ -56,6 +56,23 @@ def test_a_number_on_the_same_axes_may_be_no_argument():
     np.testing.assert_array_equal(made, 2 * np.asarray(array))
 
 
+def test_axes_that_are_mapped_stay_so():
+    kinds = (AxisType.Explicit, AxisType.Explicit)
+    mesh = Mesh(np.array(jax.devices()[:1]).reshape(1, 1), ("mapped", "device"), axis_types=kinds)
+    array = normal(0, 3, 4)
+
+    def product(array):
+        return on_automatic_axes(lambda array: array @ array.T @ array, (array,), array)
+
+    with jax.set_mesh(mesh):
+        explicit = jax.device_put(array, NamedSharding(mesh, PartitionSpec(None, "device")))
+        whole = PartitionSpec()
+        mapped = jax.shard_map(product, in_specs=whole, out_specs=whole, axis_names={"mapped"})
+        made = jax.jit(mapped)(explicit)
+    # Two products in float32, whose terms may cancel.
+    np.testing.assert_allclose(made, array @ array.T @ array, rtol=1e-5)
+
+
 def test_an_error_of_the_function_is_its_own():
     def fails(array):
         raise ValueError("of its own")
