@@ -26,7 +26,7 @@ ALLOWED_IMPORTS = {
 LAYERS = (
     ("typing", "options"),
     ("linalg", "trees"),
-    ("guards", "schedules"),
+    ("guards", "injected", "schedules"),
     ("psgd", "prism"),
     ("schedule_free",),
     ("optim", "affine", "low_rank_approximation", "xmat", "__init__"),

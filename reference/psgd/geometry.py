@@ -1,9 +1,10 @@
 """The ways to move one factor of the preconditioner: a table of rules.
 
 A rule takes the factor q, the relative gradient E (Hermitian; a real vector for a diagonal factor)
-and the step mu = lr / L, with mu ||E|| <= lr. What E is made of is the `basis` of the row. All
-rules descend the criterion c(P) = E[h^H P h + v^H P^-1 v]; they differ in the coordinate in which
-the step is one of gradient descent. Results have the dtype of the factor.
+and the step mu = lr / L, with mu ||E|| <= lr. What E is made of is the `basis` of the row. For
+tensors of one axis all rules descend the criterion c(P) = E[h^H P h + v^H P^-1 v]; they differ in
+the coordinate in which the step is one of gradient descent. For others that of EQ does, and the
+rest whiten every axis. Results have the dtype of the factor.
 """
 
 import functools

@@ -127,8 +127,8 @@ PSGD = (
     Fault(
         "decay not multiplied by the rate",
         KRON,
-        "optax.chain(optax.add_decayed_weights(weight_decay, mask), stepped)",
-        "optax.chain(stepped, optax.add_decayed_weights(weight_decay, mask))",
+        "optax.chain(decayed, stepped)",
+        "optax.chain(stepped, decayed)",
         "Odyssey 5674, PyTorch 38853",
         module="psgd.descent",
     ),

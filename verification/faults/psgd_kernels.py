@@ -37,8 +37,8 @@ LINALG = (
     slip(
         f"{NORMS}.skew_norm_bound",
         "shortest row",
-        "jnp.sqrt(jnp.max(_square_norms(vectors)))",
-        "jnp.sqrt(jnp.min(_square_norms(vectors)))",
+        "_root(jnp.max(_square_norms(vectors)))",
+        "_root(jnp.min(_square_norms(vectors)))",
     ),
     slip(
         f"{ROTATIONS}.rotate_second_order",

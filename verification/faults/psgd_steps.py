@@ -203,8 +203,8 @@ SPIKES = (
     slip(
         SCALE,
         "scale of a first momentum of zeros",
-        "lambda: measured(pair.gradients) > 0, lambda",
-        "lambda: jnp.asarray(True), lambda",
+        "lambda: measured(pair.gradients) > 0",
+        "lambda: jnp.ones_like(pending)",
         module="psgd.pair",
         first="momentum whitened, asked for",
     ),

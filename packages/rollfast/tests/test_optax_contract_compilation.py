@@ -71,10 +71,9 @@ def test_lowers_for_accelerators(optimizer):
     assert exported.platforms == ("cuda", "tpu")
 
 
-@pytest.fixture(scope="module", params=["auto", "explicit"])
-def sharded_errors(request) -> dict[str, dict[str, float]]:
-    """Run every optimizer on eight devices, in a process of its own."""
-    if request.param == "explicit" and not hasattr(jax.sharding, "auto_axes"):
+def on_eight_devices(way: str) -> dict[str, dict[str, float]]:
+    """Run optimizers on eight devices in one of the ways of a program of its own."""
+    if way != "auto" and not hasattr(jax.sharding, "auto_axes"):
         pytest.skip("JAX has no explicit axes that become automatic")
     program = Path(__file__).with_name("sharded_steps.py")
     environment = os.environ | {
@@ -82,7 +81,7 @@ def sharded_errors(request) -> dict[str, dict[str, float]]:
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8",
     }
     done = subprocess.run(
-        [sys.executable, str(program), request.param],
+        [sys.executable, str(program), way],
         env=environment,
         capture_output=True,
         text=True,
@@ -92,11 +91,24 @@ def sharded_errors(request) -> dict[str, dict[str, float]]:
     return json.loads(done.stdout)
 
 
+@pytest.fixture(scope="module", params=["auto", "explicit"])
+def sharded_errors(request) -> dict[str, dict[str, float]]:
+    return on_eight_devices(request.param)
+
+
 def test_sharded_is_single_device(optimizer, sharded_errors):
     """Shardings of the state stay as `init` made them, and results are those of one device."""
     found = sharded_errors[optimizer.name]
     assert found["resharded"] == []
     assert found["error_in_eps"] <= COMPILATIONS
+
+
+def test_sharded_steps_need_not_be_compiled():
+    found = on_eight_devices("eager")
+    assert found
+    for one in found.values():
+        assert one["resharded"] == []
+        assert one["error_in_eps"] <= COMPILATIONS
 
 
 def test_restored_state_goes_on_as_if_never_saved(optimizer, tmp_path):

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -113,6 +114,24 @@ def test_tree_without_leaves(optimizer, empty):
     updates, after = optimizer.transformation.update(empty, state, empty)
     assert jax.tree.structure(updates) == jax.tree.structure(empty)
     assert kinds(after) == kinds(state)
+
+
+def test_leaves_that_are_no_arrays_of_jax(optimizer):
+    """Numbers of Python and arrays of NumPy, in double precision, do what arrays in JAX's do."""
+    leaves = {"number": 0.5, "array": np.arange(6.0).reshape(2, 3)}
+    arrays = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), leaves)
+    transformation = optimizer.transformation
+    given, wanted = (transformation.init(tree) for tree in (leaves, arrays))
+    assert kinds(given) == kinds(wanted)
+    shapes = jax.eval_shape(lambda state: transformation.update(leaves, state, leaves), given)
+    assert shapes == jax.eval_shape(transformation.update, arrays, wanted, arrays)
+
+
+def test_ranks_are_not_promoted(optimizer):
+    """Who has JAX refuse arithmetic between arrays of different ranks can use it."""
+    params = {**parameters(), "tensor": jnp.zeros((2, 3, 4)), "scalar": jnp.zeros([])}
+    with jax.numpy_rank_promotion("raise"):
+        assert_stable(optimizer, params, params)
 
 
 def test_params_are_asked_for_only_if_needed(optimizer):

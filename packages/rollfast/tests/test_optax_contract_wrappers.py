@@ -2,8 +2,10 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from .helpers import (
     COMPILATIONS,
@@ -15,6 +17,7 @@ from .helpers import (
     gradients,
     kinds,
     named_leaves,
+    normal,
     parameters,
     train,
     warmed,
@@ -102,6 +105,40 @@ def test_injected_number_and_schedule(optimizer):
         states.append(state)
         assert float(state.hyperparams["learning_rate"]) == pytest.approx(float(rate_of(count)))
     assert kinds(states[1]) == kinds(states[0])
+
+
+@pytest.mark.skipif(not hasattr(jax.sharding, "auto_axes"), reason="JAX has no explicit axes")
+@pytest.mark.parametrize("spec", [PartitionSpec("device", None), PartitionSpec(None, "device")])
+def test_injected_number_on_explicit_axes(optimizer, spec):
+    """Numbers that come out of a step on explicit axes are on them; types say what JAX refuses."""
+    mesh = Mesh(np.array(jax.devices()[:1]), ("device",), axis_types=(AxisType.Explicit,))
+    params = {"matrix": jax.device_put(normal(0, 3, 4), NamedSharding(mesh, spec))}
+    injected = optax.inject_hyperparams(optimizer.factory)(learning_rate=LEARNING_RATE)
+    state = injected.init(params)
+    numbers = jax.device_put(state.hyperparams, NamedSharding(mesh, PartitionSpec()))
+    state = state._replace(hyperparams=numbers)
+    with jax.set_mesh(mesh):
+        updates, _ = jax.jit(injected.update).eval_shape(params, state, params)
+    assert updates["matrix"].sharding.spec == params["matrix"].sharding.spec
+
+
+@pytest.mark.skipif(not hasattr(jax, "shard_map"), reason="JAX has no shard_map that checks")
+def test_every_device_of_a_shard_map_takes_steps_of_its_own(optimizer):
+    """From gradients that differ among devices, though what `init` makes does not."""
+    params = parameters()
+
+    def own_steps(params):
+        params = jax.tree.map(lambda leaf: leaf[0], params)
+        state = optimizer.transformation.init(params)
+        taken = train(optimizer.transformation.update, params, state, range(2))
+        return jax.tree.map(lambda leaf: leaf[None], taken[0])
+
+    stacked = jax.tree.map(lambda leaf: leaf[None], params)
+    mesh = Mesh(np.array(jax.devices()[:1]), ("device",))
+    own = PartitionSpec("device")
+    mapped = jax.shard_map(own_steps, mesh=mesh, in_specs=own, out_specs=own)
+    got = jax.tree.map(lambda leaf: leaf[0], jax.jit(mapped)(stacked))
+    assert_close(got, warmed(optimizer, 2)[0], COMPILATIONS)
 
 
 def test_schedule_of_one_value_is_the_number(optimizer):

@@ -11,7 +11,8 @@ import optax
 
 from rollfast.options import check_flag, check_positive_or_none
 from rollfast.trees.batching import by_shape
-from rollfast.trees.sharding import on_automatic_axes
+from rollfast.trees.precision import as_arrays
+from rollfast.trees.sharding import equally_varying, on_automatic_axes
 from rollfast.typing import Array, Number, PyTree, accumulator_dtype
 
 __all__ = [
@@ -52,9 +53,9 @@ def amplitudes(given: MaxAmplitudes) -> tuple[Number, Number] | None:
         return None
     pair = tuple(given) if isinstance(given, list | tuple) else (given, 10.0)
     if len(pair) != 2 or any(amplitude is None for amplitude in pair):
+        pairs = "a pair (largest root mean square, largest modulus), the first alone"
         raise ValueError(
-            f"grad_clip_max_amps={given!r} is not allowed; it must be a pair "
-            "(largest root mean square, largest modulus), the first alone, or None for off."
+            f"grad_clip_max_amps={given!r} is not allowed; it must be {pairs}, or None for off."
         )
     for amplitude in pair:
         check_positive_or_none("grad_clip_max_amps", amplitude, infinite=True)
@@ -222,8 +223,7 @@ def _modulus(gradient: Array) -> Array:
 def spike_scale(norm: Array, max_norm: Number | None, permissive: bool) -> Array:
     """Return the factor on all gradients of a step; zero says that the step is not taken.
 
-    One up to `max_norm`; above, max_norm / norm if permissive, else zero. Zero if the norm is
-    not finite.
+    One up to `max_norm`; above, max_norm / norm if permissive, else zero; zero if not finite.
 
     Args:
         norm: Norm of all gradients.
@@ -279,7 +279,7 @@ def zero_unless(sound: Array | bool, updates: PyTree) -> PyTree:
 def limit_to_squares() -> optax.GradientTransformation:
     """Limit the modulus of every entry so that its square, and a sum of a few, stay finite.
 
-    A second moment that has once become infinite stays so, and its leaf never moves again.
+    A second moment that is infinite once stays so, and its leaf never moves again.
     """
 
     def limit(gradient: Array) -> Array:
@@ -303,8 +303,13 @@ class GuardedUpdate:
         self, updates: PyTree, state: PyTree, params: PyTree | None = None, **extra_args: object
     ) -> tuple[PyTree, PyTree]:
         """Return (updates, state), or (zeros, the state as it was)."""
-        arguments = updates, state, params, extra_args
+        updates, params = as_arrays((updates, params))
+        arguments = self._alike((updates, state, params, extra_args))
         return on_automatic_axes(self._updated, arguments, like=(updates, state))
+
+    def _alike(self, trees: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
+        # Over a named axis all devices decide together, and what they keep is the same.
+        return trees if self.axis_name is not None else equally_varying(trees)
 
     def _updated(
         self, updates: PyTree, state: PyTree, params: PyTree | None, extra_args: dict[str, object]
@@ -324,7 +329,8 @@ class GuardedUpdate:
             limited = updates
             if self.max_norm is not None:
                 limited = jax.tree.map(lambda g: (g * scale).astype(g.dtype), updates)
-            return self.inner.update(limited, state, params, **known, **extra_args)
+            after = self.inner.update(limited, state, params, **known, **extra_args)
+            return self._alike((after, updates))[0]
 
         if self.inner_skips:
             return step(measured=measured)
@@ -352,9 +358,8 @@ def skip_unsound_steps(
         max_norm: Largest norm over all gradients, or None for any.
         permissive: Whether a spike is clipped to `max_norm` (True) or the step skipped (False).
         axis_name: Mapped axis over which the gradients are sharded, or None.
-        inner_skips: Whether `inner` takes the argument `measured` and does by itself what a step
-            that is not taken must: a state with a branch of its own is copied by a branch
-            around it.
+        inner_skips: Whether `inner` takes the argument `measured` and skips by itself, since a
+            branch around a state with a branch of its own would copy it.
 
     Returns:
         A transformation with the state of `inner`.
@@ -367,7 +372,7 @@ def skip_unsound_steps(
     check_flag("permissive_spike_protection", permissive)
     protected = optax.with_extra_args_support(unguarded(inner))
     guarded = GuardedUpdate(protected, max_norm, permissive, axis_name, inner_skips)
-    return optax.GradientTransformationExtraArgs(protected.init, guarded)
+    return optax.GradientTransformationExtraArgs(lambda p: protected.init(as_arrays(p)), guarded)
 
 
 def unguarded(transformation: optax.GradientTransformation) -> optax.GradientTransformation:

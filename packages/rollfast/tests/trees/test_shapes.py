@@ -5,6 +5,9 @@ import optax
 import pytest
 
 from rollfast import (
+    affine,
+    dense_newton,
+    kron,
     low_rank_approximation,
     scale_by_affine,
     scale_by_kron,
@@ -13,6 +16,7 @@ from rollfast import (
     scale_by_xmat,
     schedule_free,
     schedule_free_kron,
+    xmat,
 )
 
 PARAMS = {"bias": jnp.ones(4), "weight": jnp.ones((3, 4))}
@@ -46,8 +50,21 @@ def test_a_gradient_of_another_shape_is_named(make, wrong):
 def test_a_missing_leaf_is_counted(make):
     optimizer = make()
     state = optimizer.init(PARAMS)
-    with pytest.raises(ValueError, match="updates with 1 leaves is not allowed; .* 2"):
+    with pytest.raises(ValueError, match=r"updates with 1 leaves is not .* 2, .*\['bias'\] is not"):
         optimizer.update({"weight": PARAMS["weight"]}, state, PARAMS)
+    more = {**PARAMS, "other": jnp.ones(2)}
+    with pytest.raises(
+        ValueError, match=r"updates with 3 leaves is not .* 2, .*\['other'\] is none"
+    ):
+        optimizer.update(more, state, more)
+
+
+@pytest.mark.parametrize("make", [affine, dense_newton, kron, low_rank_approximation, xmat])
+def test_parameters_that_decay_are_not_broadcast(make):
+    optimizer = make(0.1, weight_decay=0.1)
+    state = optimizer.init(PARAMS)
+    with pytest.raises(ValueError, match=r"params\['bias'\] of shape \(4, 1\)"):
+        optimizer.update(PARAMS, state, {**PARAMS, "bias": jnp.ones((4, 1))})
 
 
 @pytest.mark.parametrize("name", ["Hvp", "vector"])

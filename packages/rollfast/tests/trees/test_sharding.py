@@ -73,14 +73,32 @@ def test_axes_that_are_mapped_stay_so():
     np.testing.assert_allclose(made, array @ array.T @ array, rtol=1e-5)
 
 
-def test_an_error_of_the_function_is_its_own():
+def test_what_is_left_to_jax_has_the_shardings_that_are_asked_for():
+    array = sharded(normal(0, 3, 4), AxisType.Explicit)
+    whole = PartitionSpec(None, None)
+    mesh = array.sharding.mesh
+
+    def scaled(array, number):
+        like = jax.sharding.reshard(array, NamedSharding(mesh, whole))
+        return on_automatic_axes(lambda array: number * array, (array,), like)
+
+    with jax.set_mesh(mesh):
+        number = jax.device_put(2.0, NamedSharding(mesh, PartitionSpec()))
+        made = jax.jit(scaled).eval_shape(array, number)
+    assert made.sharding.spec == whole
+
+
+def test_no_error_is_lost():
+    """The second may come of another way to the result than the first."""
+    raised = iter([ValueError("first"), ValueError("second")])
+
     def fails(array):
-        raise ValueError("of its own")
+        raise next(raised)
 
     array = sharded(normal(0, 3, 4), AxisType.Explicit)
-    with pytest.raises(ValueError, match="of its own") as raised:
+    with pytest.raises(ValueError, match="second") as caught:
         on_automatic_axes(fails, (array,), array)
-    assert raised.value.__context__ is None
+    assert str(caught.value.__context__) == "first"
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, None])

@@ -71,21 +71,27 @@ def _direction(vector: Array) -> Array:
 
 
 def _norm(vector: Array) -> Array:
-    return jnp.sqrt(jnp.sum(jnp.real(vector * vector.conj())))
+    return _root(jnp.sum(jnp.real(vector * vector.conj())))
 
 
 def _power_bound(matrix: Array, largest: Array, probes: Array) -> Array:
     tiny = jnp.finfo(matrix.dtype).smallest_normal
-    scale = largest + tiny
+    scale = jnp.where(largest > 0, largest, 1) + tiny
     scaled = matrix / scale
     heaviest = scaled[jnp.argmax(_square_norms(scaled))]
     # Turned towards the heaviest row, so that no probe can be orthogonal to a rank-one matrix.
-    vectors = heaviest + jnp.sign(probes.conj() @ heaviest)[:, None] * probes
+    vectors = heaviest[None] + jnp.sign(probes.conj() @ heaviest)[:, None] * probes
     for _ in range(_HALF_STEPS):
         vectors = vectors @ scaled
-        vectors = vectors / (jnp.sqrt(_square_norms(vectors))[:, None] + tiny)
+        vectors = vectors / (_root(_square_norms(vectors))[:, None] + tiny)
         vectors = vectors @ scaled
-    return scale * jnp.sqrt(jnp.max(_square_norms(vectors)))
+    return scale * _root(jnp.max(_square_norms(vectors)))
+
+
+def _root(square: Array) -> Array:
+    """Return the square root, with a derivative of zero at zero."""
+    positive = square > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
 
 
 def _square_norms(rows: Array) -> Array:

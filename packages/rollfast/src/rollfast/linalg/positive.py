@@ -18,7 +18,7 @@ _SQUARINGS = 3
 def hermitian_polar_factor(matrix: Array, least_iterations: int = 5) -> Array:
     """Return (AᴴA)^½, the Hermitian factor of the polar decomposition.
 
-    Newton–Schulz, X ← X (3I - XᴴX) / 2 from A / ‖A‖, to the unitary factor U; the result is UᴴA.
+    Newton–Schulz, X ← X (3I - XᴴX) / 2 from A over a bound of ‖A‖, to its unitary factor U; UᴴA.
     It ends when X is unitary to rounding, however many iterations a small singular value takes.
 
     Args:
@@ -28,7 +28,7 @@ def hermitian_polar_factor(matrix: Array, least_iterations: int = 5) -> Array:
     Returns:
         (n, n), Hermitian and positive.
 
-    Source: N. Higham, Functions of Matrices (2008), section 8.3.
+    Source: N. Higham, Functions of Matrices (2008), chapter 8, number not seen.
     """
     identity = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
     modulus = jnp.abs(matrix)

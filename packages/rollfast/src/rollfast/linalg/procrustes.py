@@ -12,7 +12,7 @@ __all__ = ["rotate_second_order", "rotate_third_order"]
 def rotate_second_order(matrix: Array, probes: Array, max_step: float = 1 / 8) -> Array:
     """Rotate once towards the solution of min ‖UQ - I‖, U unitary, to second order.
 
-    R = (Qᴴ - Q) / ‖Qᴴ - Q‖, U = I + aR + (aR)²/2, with ‖UᴴU - I‖ ≤ a⁴/4.
+    R = (Qᴴ - Q) / ‖Qᴴ - Q‖, U = I + aR + (aR)²/2, with ‖UᴴU - I‖ = ‖aR‖⁴/4.
 
     Args:
         matrix: Q, (n, n).
@@ -39,7 +39,7 @@ def rotate_second_order(matrix: Array, probes: Array, max_step: float = 1 / 8) -
 def rotate_third_order(matrix: Array, probes: Array, max_step: float = 1 / 3) -> Array:
     """Rotate once towards the solution of min ‖UQ - I‖, U unitary, to third order.
 
-    U = I + aR + (aR)²/2 + (aR)³/8, with ‖UᴴU - I‖ ≤ a⁶/64; a maximizes Re tr(UQ).
+    U = I + aR + (aR)²/2 + (aR)³/8, with ‖UᴴU - I‖ = ‖aR‖⁶/64; a maximizes Re tr(UQ).
 
     Args:
         matrix: Q, (n, n).
@@ -72,7 +72,8 @@ def rotate_third_order(matrix: Array, probes: Array, max_step: float = 1 / 3) ->
 
 def _generator(matrix: Array, probes: Array) -> Array:
     skew = adjoint(matrix) - matrix
-    return skew / (skew_norm_bound(skew, probes) + jnp.finfo(matrix.dtype).smallest_normal)
+    size = skew_norm_bound(skew, probes)
+    return skew / (jnp.where(size > 0, size, 1) + jnp.finfo(matrix.dtype).smallest_normal)
 
 
 def _real_trace(matrix: Array) -> Array:

@@ -11,6 +11,7 @@ import optax
 
 from rollfast import guards
 from rollfast.guards import MaxAmplitudes, amplitudes
+from rollfast.injected import rebuilt_on_automatic_axes
 from rollfast.linalg.newton_schulz import Row
 from rollfast.options import check_dtype, check_interval, check_number
 from rollfast.prism import shaping
@@ -40,6 +41,7 @@ class ScaleByPrismState(NamedTuple):
     mu: PyTree
 
 
+@rebuilt_on_automatic_axes
 def scale_by_prism(
     *,
     b1: Number = 0.95,
@@ -141,6 +143,7 @@ def scale_by_prism(
     )
 
 
+@rebuilt_on_automatic_axes
 def prism(
     learning_rate: ScalarOrSchedule,
     *,

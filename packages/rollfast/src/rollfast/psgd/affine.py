@@ -4,6 +4,7 @@ import optax
 
 from rollfast import guards
 from rollfast.guards import MaxAmplitudes, amplitudes
+from rollfast.injected import rebuilt_on_automatic_axes
 from rollfast.options import (
     check_choice,
     check_interval,
@@ -34,6 +35,7 @@ _ORDERS = {"tracked": (True, "2nd"), "2nd": (False, "2nd"), "1st": (False, "1st"
 _NO_ITERATIONS = 1
 
 
+@rebuilt_on_automatic_axes
 def scale_by_affine(
     *,
     preconditioner_update_probability: ScalarOrSchedule = 1.0,
@@ -149,6 +151,7 @@ def scale_by_affine(
     )
 
 
+@rebuilt_on_automatic_axes
 def affine(
     learning_rate: ScalarOrSchedule = 0.01,
     *,

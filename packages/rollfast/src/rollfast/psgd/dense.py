@@ -8,6 +8,7 @@ import optax
 
 from rollfast import guards
 from rollfast.guards import MaxAmplitudes, amplitudes
+from rollfast.injected import rebuilt_on_automatic_axes
 from rollfast.linalg import kronecker
 from rollfast.psgd.descent import descend
 from rollfast.psgd.draws import FlatDraws
@@ -140,6 +141,7 @@ class _Family:
         return kronecker.apply_normal([fitted.Q], vector)
 
 
+@rebuilt_on_automatic_axes
 def scale_by_dense_newton(
     *,
     preconditioner_update_probability: ScalarOrSchedule = 1.0,
@@ -167,11 +169,11 @@ def scale_by_dense_newton(
     """Precondition gradients by P = QᵀQ, Q a whole matrix of n × n for n parameters.
 
     P is fitted to min E[gᵀPg + vᵀP⁻¹v]. With v white noise that is independent of the gradients
-    it whitens them, P = E[ggᵀ]^(-½) as nearly as wanted can. With Hessian-vector products in
-    place of gradients, `update(grads, state, params, Hvp=Hv, vector=v)`, it is Newton's P = |H|⁻¹.
-    All leaves are one vector; a complex entry is two real numbers. The update is P times the
-    momentum, not scaled by a learning rate. A step
-    takes about n³ operations: it is for thousands of parameters at most.
+    it whitens them, P = E[ggᵀ]^(-½). With Hessian-vector products in place of gradients,
+    `update(grads, state, params, Hvp=Hv, vector=v)`, it is Newton's P = |H|⁻¹. All leaves are one
+    vector; a complex entry is two real numbers. The update is P times the momentum, not scaled by
+    a learning rate. An update of Q takes about n³ operations, and any other step n²: it is for
+    thousands of parameters at most.
 
     Args:
         preconditioner_update_probability: As for `scale_by_xmat`.
@@ -230,6 +232,7 @@ def scale_by_dense_newton(
     return guarded(method, raw_global_grad_clip, permissive_spike_protection)
 
 
+@rebuilt_on_automatic_axes
 def dense_newton(
     learning_rate: ScalarOrSchedule = 0.01,
     *,

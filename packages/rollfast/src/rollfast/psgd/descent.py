@@ -3,11 +3,13 @@
 import math
 from numbers import Real
 
+import jax
 import optax
 
 from rollfast import guards
 from rollfast.options import check_interval, check_number
 from rollfast.trees.precision import in_accumulator_dtype
+from rollfast.trees.shapes import check_shapes
 from rollfast.typing import Number, PyTree, ScalarOrSchedule
 
 __all__ = ["descend"]
@@ -37,11 +39,25 @@ def descend(
     # Without decay no parameters are needed.
     decays = not (isinstance(weight_decay, Real) and weight_decay == 0)
     if decays:
-        stepped = optax.chain(optax.add_decayed_weights(weight_decay, mask), stepped)
+        decayed = _of_equal_shapes(optax.add_decayed_weights(weight_decay, mask))
+        stepped = optax.chain(decayed, stepped)
     # A number times a direction of zeros is zero.
     selects = decays or not isinstance(learning_rate, Real)
     together = _followed_by(first, stepped, selects)
     return guards.skip_unsound_steps(in_accumulator_dtype(together), **limits)
+
+
+def _of_equal_shapes(decayed: optax.GradientTransformation) -> optax.GradientTransformation:
+    """Refuse parameters that would be broadcast against their directions."""
+
+    def update(
+        updates: PyTree, state: PyTree, params: PyTree | None = None
+    ) -> tuple[PyTree, PyTree]:
+        if jax.tree.structure(params) == jax.tree.structure(updates):
+            check_shapes("params", params, updates)
+        return decayed.update(updates, state, params)
+
+    return optax.GradientTransformation(decayed.init, update)
 
 
 def _followed_by(

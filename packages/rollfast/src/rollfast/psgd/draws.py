@@ -32,8 +32,8 @@ __all__ = [
     "slice_words",
 ]
 
-# Bounds of norms from 8 rows of signs are at most 5 % below those from 32 normal rows, on Wishart,
-# low-rank and graded matrices of 128 to 512 rows, for a quarter of the products.
+# Bounds of norms from 8 rows of signs are at least 0.82 of the norm, from 32 normal rows 0.87, on
+# Wishart, low-rank and graded matrices of 128 to 512 rows, for a quarter of the products.
 PROBES = 8
 _WORD = 32
 
@@ -263,7 +263,7 @@ def _signs(words: Array, shape: Sequence[int], dtype: DTypeLike) -> Array:
     of its probe, and a bound of a norm of its own.
     """
     real = jnp.finfo(dtype).dtype
-    bits = (words[:, None] >> jnp.arange(_WORD, dtype=jnp.uint32)) & 1
+    bits = (words[:, None] >> jnp.arange(_WORD, dtype=jnp.uint32)[None]) & 1
     signs = 2 * bits.reshape(-1)[: _bits(shape, dtype)].astype(real) - 1
     if not jnp.issubdtype(dtype, jnp.complexfloating):
         return signs.reshape(shape)

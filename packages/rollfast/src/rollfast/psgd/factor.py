@@ -47,7 +47,10 @@ def lipschitz(previous: Array, smoothness: Array, beta: Number) -> Array:
 
 
 def relative_gradient(first: Array, second: Array) -> Array:
-    """Return E = T₁ - T₂, half the gradient of the criterion along a local coordinate.
+    """Return E = T₁ - T₂, which vanishes where a factor is fitted.
+
+    It is half the gradient of the criterion along a local coordinate, for tensors of one axis and
+    in mode `EQ`.
 
     Args:
         first: T₁, (n, n) of a dense factor, (n,) of a diagonal one.

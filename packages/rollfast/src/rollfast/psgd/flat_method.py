@@ -197,24 +197,22 @@ class FlatMethod:
             return before, before, pending
         moves = decision.moves(self.options.timing, pair, state)
         rule = fitting.rule(state.count)
+        # Like what is pending, of which it depends whether there is another.
+        one = jnp.ones_like(pending, dtype=scalar_dtype())
 
         def move(carry: tuple[Array, Any, Array]) -> tuple[Array, Any, Array]:
             _, before, _ = carry
             flat = _flat_pair(pair)
-            one = jnp.ones([], scalar_dtype())
             scale = one
             if fitting.init_scale is None:
                 scale = jax.lax.cond(pending, lambda: fitting.starting_scale(flat), lambda: one)
             scaled = self.family.scaled(self._wide(before, pair.gradients), scale)
             with matmul_precision(self.options.precision.of_update):
                 moved = self._moved(scaled, flat, state, rule)
-            return jnp.zeros([], bool), self._stored(moved, before), scale
+            return jnp.zeros_like(moves), self._stored(moved, before), scale
 
         # One turn or none. A branch would copy what has its place in the state where it stays.
-        unscaled = jnp.ones([], scalar_dtype())
-        _, after, scale = jax.lax.while_loop(
-            lambda carry: carry[0], move, (moves, before, unscaled)
-        )
+        _, after, scale = jax.lax.while_loop(lambda carry: carry[0], move, (moves, before, one))
         used = after
         if not fitting.update_first:
             used = self._stored(

@@ -1,7 +1,7 @@
 """Where the preconditioner of a tree is kept in a state.
 
-Stacks of every kind of tensor hang at the leaf that has the first of it. In the structure of the
-parameters they are what Optax takes for a part of the state that belongs to parameters.
+The stacks of a kind of tensors are kept at the first leaf that has one of it. In the structure of
+the parameters they are what Optax takes for a part of the state that belongs to parameters.
 """
 
 from collections.abc import Sequence

@@ -4,6 +4,7 @@ import optax
 
 from rollfast import guards
 from rollfast.guards import MaxAmplitudes, amplitudes
+from rollfast.injected import rebuilt_on_automatic_axes
 from rollfast.psgd.descent import descend
 from rollfast.psgd.geometry import geometry
 from rollfast.psgd.method import Fitting, Method
@@ -24,6 +25,7 @@ from rollfast.typing import DTypeLike, Number, PyTree, ScalarOrSchedule
 __all__ = ["kron", "scale_by_kron"]
 
 
+@rebuilt_on_automatic_axes
 def scale_by_kron(
     *,
     b1: Number = 0.9,
@@ -61,22 +63,25 @@ def scale_by_kron(
 ) -> optax.GradientTransformationExtraArgs:
     """Precondition gradients by P = QᴴQ, Q a Kronecker product of one factor for every axis.
 
-    P is fitted to min E[gᴴPg + vᴴP⁻¹v]. With v white noise that is independent of the gradients
-    it whitens them, P = E[ggᴴ]^(-½). With Hessian-vector products in place of gradients,
-    `update(grads, state, params, Hvp=Hv, vector=v)`, it is P = |H|⁻¹, Newton's. The update is
-    P times the momentum, not scaled by a learning rate.
+    P is fitted so that P g is white along every axis (in mode `EQ`, so that E[gᴴPg + vᴴP⁻¹v] is
+    least, with v white noise). Where E[ggᴴ] is a Kronecker product itself, both are
+    P = E[ggᴴ]^(-½). With Hessian-vector products, `update(grads, state, params, Hvp=Hv,
+    vector=v)`, P is fitted to |H|⁻¹ in the same sense, and the step is Newton's. The update is P
+    times the momentum, not scaled by a learning rate.
 
     Under `optax.inject_hyperparams` the numbers that say which factors there are must be among its
     `static_args`: `max_size_triangular`, `max_skew_triangular`, `min_ndim_triangular`,
     `merge_small_dims` and `partition_large_dims`, and so must `lax_map_batch_size`.
 
     Args:
-        b1: Decay of the momentum, in [0, 1); the running mean of the gradients until t / (t+1)
-            exceeds it. 0 for none.
+        b1: Decay of the momentum, in [0, 1). The first steps take a plain mean, so that no bias
+            needs correction. 0 keeps no momentum.
         preconditioner_update_probability: Probability that a step updates Q, a number or a
-            schedule. The step that sets the scale of Q does so always.
+            schedule; by default 1 for 500 steps, then falling to 0.03 at about step 4000. The step
+            that sets the scale of Q always updates it.
         max_size_triangular: Longest axis with a dense factor; longer ones get a diagonal.
-        max_skew_triangular: Largest ratio of n² to the number of entries with a dense factor.
+        max_skew_triangular: Largest n² / N with a dense factor, for an axis of length n of a tensor
+            of N entries: with 1 a matrix has one on its shorter axis, a square one on both.
         min_ndim_triangular: Least number of axes of a tensor with dense factors.
         memory_save_mode: None, `one_diag` (a diagonal on the longest axis) or `all_diag`. With a
             `max_skew_triangular` of 1 the longer axis of a matrix that is not square has a diagonal
@@ -84,11 +89,12 @@ def scale_by_kron(
         whiten_grad: Whether P whitens gradients (True) or their momentum (False); no effect on a
             step with `Hvp`, to which P is fitted in place of both.
         update_preconditioner_first: Whether a gradient is preconditioned by the Q that has seen
-            it (True) or by the one before (False, without bias).
+            it (True) or by the one before, which does not depend on it (False).
         preconditioner_lr: Step of Q, relative to its Lipschitz estimate, a number or a schedule,
-            in [0, 2]; in [0, 1] with mode `PRO4P`, whose P need not stay positive beyond.
-        preconditioner_init_scale: Scale of Q at the start; None to take it from the first
-            gradients that are not zero.
+            in [0, 2]; in [0, 1] with mode `PRO4P`, whose P need not stay positive beyond. Below 1
+            no mode lets Q become singular.
+        preconditioner_init_scale: Scale of Q at the start; None to take it from what the first fit
+            is made to, gradients or products that are not zero. Until then P is the identity.
         mu_dtype: Dtype in which momentum is kept; float32 at least if None.
         precond_dtype: Dtype in which Q is kept; float32 at least if None.
         precond_update_precision: Precision of the products of an update of Q, as
@@ -96,12 +102,13 @@ def scale_by_kron(
         precond_grads_precision: Precision of the products of P and the momentum.
         scanned_layers: Tree of booleans, in whole or as a prefix: leaves whose first axis runs
             over layers, each of which is a tensor with factors of its own.
-        lax_map_scanned_layers: Whether tensors of one shape are taken some at a time, which saves
-            memory, instead of all at once. On a CPU they are taken a few at a time anyhow. No
+        lax_map_scanned_layers: Whether an update of Q takes tensors of one shape some at a time,
+            which saves memory, instead of all at once. On a CPU it takes a few at a time anyhow. No
             effect in mode `EQ`, whose tensors always go one by one: batched triangular solves can
-            stop for ever in jaxlib 0.10.
+            stop for ever on a CPU with jaxlib 0.10. For the same reason map `EQ` over an ensemble
+            by `jax.lax.map` there, and not by `jax.vmap`.
         lax_map_batch_size: At most how many at a time; on a CPU no more than eight. No effect in
-            mode `EQ`.
+            mode `EQ`, nor, but for 1 on a CPU, without `lax_map_scanned_layers`.
         preconditioner_mode: Geometry of the update: `EQ`, `QEP`, `QEQ`, `Q0.5EQ1.5`, `QUAD`,
             `QUAD4P`, `PRO4P`, `NS`, `EXP`, `TAYLOR2` or `HYPER`.
         beta_lipschitz: Decay of the Lipschitz estimate, in [0, 1); 0.999 for sparse gradients.
@@ -117,9 +124,11 @@ def scale_by_kron(
         raw_global_grad_clip: Largest norm over all gradients, or None for any.
         permissive_spike_protection: Whether gradients above that norm are clipped (True) or
             the step is skipped, with zero updates and the state as it was (False).
-        newton_schulz_iters: Least number of iterations of mode `NS`, which goes on to rounding.
-        axis_name: Mapped axis over which gradients are sharded or sampled: norms are summed and
-            Gram matrices averaged over it. None for none.
+        newton_schulz_iters: Least number of iterations of mode `NS`, which goes on until they
+            have converged.
+        axis_name: Mapped axis of `jax.shard_map` or `jax.vmap` over which gradients are sharded or
+            sampled: squares of norms are summed and Gram matrices averaged over it. None where
+            gradients are the same everywhere, and under `jax.jit` alone.
         key: Seed, or key of `jax.random`, typed or raw.
         preconditioner_update_interval: Q is updated in every step whose number, from 0, is a
             multiple of it, whatever the probability; a number or a schedule, or None.
@@ -127,8 +136,9 @@ def scale_by_kron(
             for not at all.
         partition_large_dims: Longer axes are cut into blocks of this length with factors of their
             own; None for not at all.
-        cache_preconditioner: Whether QᴴQ of dense factors is kept beside Q between its updates;
-            None where that saves work in the long run. No effect in the modes `QUAD4P` and
+        cache_preconditioner: Whether QᴴQ of dense factors is kept beside Q between its updates,
+            in as much memory again; None where that saves work in the long run, and always where
+            the probability follows a schedule, as by default. No effect in the modes `QUAD4P` and
             `PRO4P`, whose factors are those of P itself.
 
     Returns:
@@ -140,8 +150,8 @@ def scale_by_kron(
     Raises:
         ValueError: An option is out of its range, or a scanned leaf has no axis.
 
-    Source: arXiv 2402.11858v7; psgd_torch a8616f1, `KronWhiten` and `KronNewton`; deviations in
-        the note.
+    Source: arXiv 2402.11858v7, numbers not seen; psgd_torch a8616f1, `KronWhiten` and
+        `KronNewton`; deviations in the note.
     """
     fitting = Fitting(
         geometry(preconditioner_mode),
@@ -184,6 +194,7 @@ def scale_by_kron(
     )
 
 
+@rebuilt_on_automatic_axes
 def kron(
     learning_rate: ScalarOrSchedule = 0.001,
     *,

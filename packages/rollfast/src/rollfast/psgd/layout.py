@@ -9,14 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from rollfast.psgd.draws import DrawnSlice
 from rollfast.psgd.options import Structure
 from rollfast.psgd.plan import block_slices, dense_axes, matrix_view, view_shape
 from rollfast.trees.batching import group_by
 from rollfast.trees.precision import storage_dtype
-from rollfast.typing import Array, DTypeLike, PyTree, accumulator_dtype
+from rollfast.typing import Array, DTypeLike, PyTree, accumulator_dtype, is_absent
 
 __all__ = ["Block", "Bucket", "LeafLayout", "buckets", "layout_of", "scanned_flags"]
 
@@ -228,10 +227,6 @@ def scanned_flags(scanned_layers: PyTree | None, tree: PyTree) -> list[bool]:
 
 def _check_flags(flagged: dict[tuple[Any, ...], Any], tree: PyTree) -> None:
     """Refuse what would be overlooked: a flag that is not one, or that belongs to nothing."""
-
-    def is_absent(node: Any) -> bool:
-        return node is None or isinstance(node, optax.MaskedNode)
-
     nodes = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_absent)[0]
     for place, flag in flagged.items():
         name = f"scanned_layers{jax.tree_util.keystr(place)}"

@@ -211,7 +211,7 @@ class _Move(NamedTuple):
         change = jnp.where(self.sound, self.step * (images.first - images.second), 0)
         beside = jnp.where(self.sound, jnp.stack([images.a, images.b]), 0)
         moved = jnp.concatenate([self.own, self.beside], 1) @ jnp.concatenate([rows, beside])
-        return moved, diagonal - change * diagonal
+        return moved, diagonal - change[None] * diagonal
 
 
 def _images(weights: Array, rows: Array, diagonal: Array, h: Array, v: Array) -> _Images:

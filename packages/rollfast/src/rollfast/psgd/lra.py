@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from rollfast.guards import MaxAmplitudes, amplitudes
+from rollfast.injected import rebuilt_on_automatic_axes
 from rollfast.options import check_static
 from rollfast.psgd.descent import descend
 from rollfast.psgd.draws import FlatDraws
@@ -150,6 +151,7 @@ class _Family:
         return apply_normal(fitted.factor, vector)
 
 
+@rebuilt_on_automatic_axes
 def scale_by_lra(
     *,
     preconditioner_update_probability: ScalarOrSchedule = 1.0,
@@ -239,6 +241,7 @@ def scale_by_lra(
     return guarded(method, raw_global_grad_clip, permissive_spike_protection)
 
 
+@rebuilt_on_automatic_axes
 def low_rank_approximation(
     learning_rate: ScalarOrSchedule = 0.01,
     *,

@@ -56,12 +56,12 @@ class ScaleByKronState(NamedTuple):
     Attributes:
         count: Steps taken, int32.
         mu: Momentum in the structure of the parameters; None where `b1` is 0.
-        Qs_preconditioners: In the structure of the parameters, each leaf replaced by a list over
-            the kinds of tensors (shape, factors and dtype) of which it has the first, of lists over
-            axes of Q, in one stack over all tensors of the kind.
+        Qs_preconditioners: Q of tensors of a kind (shape, factors and dtype) is a stack, (T, n, n)
+            or (T, n) for every axis. The stacks lie in the structure of the parameters, at the
+            leaf that has the first tensor of the kind, in a list over kinds of lists over axes.
         Ls_lipschitz: L of every factor in the same structure; None where it is not tracked.
         Ps_preconditioners: QᴴQ of the factors beside which it is kept, else None.
-        needs_scale_init: Whether the scale of Q waits for a first gradient.
+        needs_scale_init: Whether the scale of Q waits for a first fit.
         key: Key of all random numbers, never changed: a step folds its own number in.
     """
 
@@ -246,6 +246,8 @@ class Method:
         fitting, axis_name = self.fitting, self.limits.axis_name
         pending = state.needs_scale_init
         moves = decision.moves(self.timing, pair, state, axis_name)
+        # Like what is pending, of which it depends whether there is another.
+        one = jnp.ones_like(pending, dtype=scalar_dtype())
         rate = fitting.learning_rate
         rule = Rule(
             fitting.geometry,
@@ -260,14 +262,14 @@ class Method:
         )
 
         def move() -> tuple[Preconditioner, Array]:
-            scale = jnp.ones([])
+            scale = one
             if fitting.init_scale is None:
                 scale = jax.lax.cond(
                     pending,
                     lambda: starting_scale(
                         pair, layouts, fitting.damping, axis_name, fitting.moment
                     ).astype(scalar_dtype()),
-                    lambda: jnp.ones([], scalar_dtype()),
+                    lambda: one,
                 )
             step = Step(state.key, state.count, scale)
             with matmul_precision(self.precision.of_update):
@@ -275,7 +277,7 @@ class Method:
             return moved, jnp.square(scale)
 
         def keep() -> tuple[Preconditioner, Array]:
-            return before, jnp.ones([], scalar_dtype())
+            return before, one
 
         after, correction = jax.lax.cond(moves, move, keep)
         return after, correction, pending & ~moves

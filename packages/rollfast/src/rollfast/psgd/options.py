@@ -62,7 +62,9 @@ class GradClipMode(StrEnum):
 
 
 def check_step_of_q(name: str, value: object, mode: str) -> None:
-    """Raise unless a geometry keeps its factor positive with a step of this length.
+    """Raise unless a step of Q has a length that its geometry allows.
+
+    That no factor becomes singular is argued for lengths below 1 alone.
 
     Args:
         name: Name of the argument, for the message.

@@ -113,6 +113,8 @@ class Decision(NamedTuple):
             tells = ~pending | (self.largest > 0)
         else:
             tells = jax.lax.cond(
-                pending & asked, lambda: measured(pair.gradients) > 0, lambda: jnp.asarray(True)
+                pending & asked,
+                lambda: measured(pair.gradients) > 0,
+                lambda: jnp.ones_like(pending),
             )
         return asked & tells & self.sound

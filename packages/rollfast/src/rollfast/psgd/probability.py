@@ -18,7 +18,7 @@ def precond_update_prob_schedule(
 
     Args:
         max_prob: Probability at the start, in [0, 1].
-        min_prob: Probability at the end, in [0, 1].
+        min_prob: Probability at the end, in [0, max_prob].
         decay: Rate of the decay, per step.
         flat_start: Step at which it begins.
 

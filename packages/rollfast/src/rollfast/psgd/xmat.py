@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from rollfast.guards import MaxAmplitudes, amplitudes
+from rollfast.injected import rebuilt_on_automatic_axes
 from rollfast.psgd.descent import descend
 from rollfast.psgd.draws import FlatDraws
 from rollfast.psgd.flat import StepRule
@@ -96,6 +97,7 @@ class _Family:
         return apply_normal(XMatrix(fitted.a, fitted.b), vector)
 
 
+@rebuilt_on_automatic_axes
 def scale_by_xmat(
     *,
     preconditioner_update_probability: ScalarOrSchedule = 1.0,
@@ -135,7 +137,8 @@ def scale_by_xmat(
         nesterov: Whether the momentum looks ahead: what is preconditioned is the momentum that the
             same gradients would lead to in a next step.
         precond_lr: Step of Q, relative to what `step_normalizer_order` says, a number or a
-            schedule, in [0, 2].
+            schedule, in [0, 2]. Below ½ Q surely stays regular (`scale_by_lra`,
+            `scale_by_dense_newton`: below 1).
         precond_init_scale: Scale of Q at the start; None to take it from the first gradients that
             are not zero.
         update_global_norm_clip: Largest norm of the direction over all leaves, or None for any.
@@ -194,6 +197,7 @@ def scale_by_xmat(
     return guarded(method, raw_global_grad_clip, permissive_spike_protection)
 
 
+@rebuilt_on_automatic_axes
 def xmat(
     learning_rate: ScalarOrSchedule = 0.01,
     *,

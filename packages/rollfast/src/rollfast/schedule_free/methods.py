@@ -7,6 +7,7 @@ import optax
 
 from rollfast import guards
 from rollfast.guards import MaxAmplitudes
+from rollfast.injected import rebuilt_on_automatic_axes
 from rollfast.linalg.newton_schulz import Row
 from rollfast.options import check_choice, check_interval, check_number
 from rollfast.prism.dimension_numbers import DimensionNumbers
@@ -19,16 +20,12 @@ from rollfast.schedule_free.wrapper import schedule_free
 from rollfast.schedules import wsd_schedule
 from rollfast.typing import Array, DTypeLike, Number, PyTree, ScalarOrSchedule, scalar_dtype
 
-__all__ = [
-    "schedule_free_adamw",
-    "schedule_free_kron",
-    "schedule_free_prism",
-    "schedule_free_sgd",
-]
+__all__ = ["schedule_free_adamw", "schedule_free_kron", "schedule_free_prism", "schedule_free_sgd"]
 
 BIAS_CORRECTIONS = ("denominator", "learning_rate")
 
 
+@rebuilt_on_automatic_axes
 def schedule_free_sgd(
     learning_rate: ScalarOrSchedule = 1.0,
     *,
@@ -72,6 +69,7 @@ def schedule_free_sgd(
     )
 
 
+@rebuilt_on_automatic_axes
 def schedule_free_adamw(
     learning_rate: ScalarOrSchedule = 0.0025,
     *,
@@ -137,6 +135,7 @@ def schedule_free_adamw(
     )
 
 
+@rebuilt_on_automatic_axes
 def schedule_free_kron(
     learning_rate: Number,
     total_steps: int,
@@ -280,6 +279,7 @@ def schedule_free_kron(
     )
 
 
+@rebuilt_on_automatic_axes
 def schedule_free_prism(
     learning_rate: Number,
     total_steps: int,

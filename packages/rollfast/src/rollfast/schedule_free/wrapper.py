@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from rollfast import guards
+from rollfast.injected import rebuilt_on_automatic_axes
 from rollfast.options import (
     check_choice,
     check_dtype,
@@ -61,6 +62,7 @@ class ScheduleFreeState(NamedTuple):
     x: PyTree | None
 
 
+@rebuilt_on_automatic_axes
 def schedule_free(
     base_optimizer: optax.GradientTransformation,
     learning_rate: ScalarOrSchedule,

@@ -4,14 +4,32 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rollfast.typing import DTypeLike, PyTree, accumulator_dtype
+from rollfast.typing import Array, ArrayLike, DTypeLike, PyTree, accumulator_dtype
 
-__all__ = ["cast_like", "copied", "in_accumulator_dtype", "storage_dtype", "to_accumulators"]
+__all__ = [
+    "as_arrays",
+    "cast_like",
+    "copied",
+    "in_accumulator_dtype",
+    "storage_dtype",
+    "to_accumulators",
+]
 
 
 def to_accumulators(tree: PyTree) -> PyTree:
     """Cast every leaf to the dtype in which its sums are kept."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(accumulator_dtype(leaf.dtype)), tree)
+
+
+def as_arrays(tree: PyTree) -> PyTree:
+    """Return a tree of arrays of JAX, made of numbers and arrays of NumPy in the dtype it has."""
+
+    def made(leaf: ArrayLike) -> Array:
+        if isinstance(leaf, jax.Array):
+            return leaf
+        return jnp.asarray(leaf, jnp.result_type(leaf))
+
+    return jax.tree.map(made, tree)
 
 
 def cast_like(tree: PyTree, like: PyTree) -> PyTree:

@@ -1,10 +1,15 @@
 """Trees that must have the same shapes, leaf by leaf."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 
 from rollfast.typing import PyTree
 
 __all__ = ["check_shapes"]
+
+Leaves = list[tuple[tuple[Any, ...], Any]]
 
 
 def check_shapes(name: str, tree: PyTree, like: PyTree) -> None:
@@ -19,14 +24,24 @@ def check_shapes(name: str, tree: PyTree, like: PyTree) -> None:
         ValueError: A leaf has another shape than its counterpart, or not every leaf has one.
     """
     leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    counterparts = jax.tree.leaves(like)
+    counterparts = jax.tree_util.tree_flatten_with_path(like)[0]
     if len(leaves) != len(counterparts):
+        lacking, extra = _first_beside(counterparts, leaves), _first_beside(leaves, counterparts)
+        odd = f"{lacking} is not there" if lacking else f"{extra} is none of them"
         raise ValueError(
-            f"{name} with {len(leaves)} leaves is not allowed; it must have {len(counterparts)}."
+            f"{name} with {len(leaves)} leaves is not allowed; it must have {len(counterparts)}, "
+            f"and {odd}."
         )
-    for (path, leaf), counterpart in zip(leaves, counterparts, strict=True):
-        if leaf.shape != counterpart.shape:
+    for (path, leaf), (_, counterpart) in zip(leaves, counterparts, strict=True):
+        if jnp.shape(leaf) != jnp.shape(counterpart):
             raise ValueError(
-                f"{name}{jax.tree_util.keystr(path)} of shape {leaf.shape} is not allowed; "
-                f"it must be {counterpart.shape}."
+                f"{name}{jax.tree_util.keystr(path)} of shape {jnp.shape(leaf)} is not allowed; "
+                f"it must be {jnp.shape(counterpart)}."
             )
+
+
+def _first_beside(leaves: Leaves, others: Leaves) -> str | None:
+    """Return the path of the first leaf that is none of some others."""
+    known = {jax.tree_util.keystr(path) for path, _ in others}
+    paths = (jax.tree_util.keystr(path) for path, _ in leaves)
+    return next((path for path in paths if path not in known), None)
