@@ -130,7 +130,15 @@ def test_every_device_of_a_shard_map_takes_steps_of_its_own(optimizer):
     def own_steps(params):
         params = jax.tree.map(lambda leaf: leaf[0], params)
         state = optimizer.transformation.init(params)
-        taken = train(optimizer.transformation.update, params, state, range(2))
+        # Types stay in a loop as well.
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        looped = jax.lax.fori_loop(
+            0,
+            0,
+            lambda _, carry: optimizer.transformation.update(zeros, carry[1], params),
+            (zeros, state),
+        )
+        taken = train(optimizer.transformation.update, params, looped[1], range(2))
         return jax.tree.map(lambda leaf: leaf[None], taken[0])
 
     stacked = jax.tree.map(lambda leaf: leaf[None], params)

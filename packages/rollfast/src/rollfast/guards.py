@@ -149,8 +149,7 @@ def global_norm(gradients: Sequence[Array], axis_name: str | None = None) -> Arr
         return jax.lax.platform_dependent(
             gradients[0],
             cpu=_norm_in_one_pass,
-            # A GPU would have to wait for the host to choose a branch.
-            default=lambda gradient: _norm_in_two_passes([gradient]),
+            default=lambda gradient: _norm_in_two_passes([gradient]),  # A GPU would wait to branch.
         )
     return _norm_in_two_passes(gradients, axis_name)
 
@@ -304,11 +303,11 @@ class GuardedUpdate:
     ) -> tuple[PyTree, PyTree]:
         """Return (updates, state), or (zeros, the state as it was)."""
         updates, params = as_arrays((updates, params))
-        arguments = self._alike((updates, state, params, extra_args))
+        arguments = self.alike((updates, state, params, extra_args))
         return on_automatic_axes(self._updated, arguments, like=(updates, state))
 
-    def _alike(self, trees: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
-        # Over a named axis all devices decide together, and what they keep is the same.
+    def alike(self, trees: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
+        """Return trees that vary alike; over a named axis devices decide and keep the same."""
         return trees if self.axis_name is not None else equally_varying(trees)
 
     def _updated(
@@ -330,15 +329,12 @@ class GuardedUpdate:
             if self.max_norm is not None:
                 limited = jax.tree.map(lambda g: (g * scale).astype(g.dtype), updates)
             after = self.inner.update(limited, state, params, **known, **extra_args)
-            return self._alike((after, updates))[0]
+            return self.alike((after, updates))[0]
 
         if self.inner_skips:
             return step(measured=measured)
-
-        def skip() -> tuple[PyTree, PyTree]:
-            return jax.tree.map(jnp.zeros_like, updates), state
-
-        return jax.lax.cond(measured.sound, step, skip)
+        zeros = jax.tree.map(jnp.zeros_like, updates)
+        return jax.lax.cond(measured.sound, step, lambda: (zeros, state))
 
 
 def skip_unsound_steps(
@@ -367,12 +363,16 @@ def skip_unsound_steps(
     Raises:
         ValueError: `max_norm` is not positive, or `permissive` no boolean.
     """
-    # Under these names every optimizer takes them.
     check_positive_or_none("raw_global_grad_clip", max_norm, infinite=True)
     check_flag("permissive_spike_protection", permissive)
     protected = optax.with_extra_args_support(unguarded(inner))
     guarded = GuardedUpdate(protected, max_norm, permissive, axis_name, inner_skips)
-    return optax.GradientTransformationExtraArgs(lambda p: protected.init(as_arrays(p)), guarded)
+
+    def init(params: PyTree) -> PyTree:
+        params = as_arrays(params)
+        return guarded.alike((protected.init(params), params))[0]
+
+    return optax.GradientTransformationExtraArgs(init, guarded)
 
 
 def unguarded(transformation: optax.GradientTransformation) -> optax.GradientTransformation:
