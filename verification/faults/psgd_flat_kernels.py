@@ -207,8 +207,8 @@ SHARED = (
     slip(
         "guards.clip_by_global_norm",
         "short updates lengthened",
-        "factor = 1 / jnp.maximum(norm / max_norm, 1)",
-        "factor = max_norm / jnp.where(norm > 0, norm, 1)",
+        "factor = 1 / jnp.maximum(global_norm(updates) / max_norm, 1)",
+        "factor = max_norm / global_norm(updates)",
     ),
     slip(
         "linalg.norm_bounds.norm_bound",

@@ -105,7 +105,7 @@ def test_sharded_is_single_device(optimizer, sharded_errors):
 
 def test_sharded_steps_need_not_be_compiled():
     found = on_eight_devices("eager")
-    assert found
+    assert set(found) == {"kron", "xmat", "schedule_free_adamw"}
     for one in found.values():
         assert one["resharded"] == []
         assert one["error_in_eps"] <= COMPILATIONS

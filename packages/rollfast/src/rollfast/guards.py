@@ -114,8 +114,7 @@ def clip_by_global_norm(updates: Sequence[Array], max_norm: Number) -> list[Arra
     Returns:
         The leaves, in their shapes and dtypes.
     """
-    norm = global_norm(updates)
-    factor = 1 / jnp.maximum(norm / max_norm, 1)
+    factor = 1 / jnp.maximum(global_norm(updates) / max_norm, 1)
     return [
         (update * factor.astype(jnp.finfo(update.dtype).dtype)).astype(update.dtype)
         for update in updates
@@ -393,7 +392,8 @@ def without_guard(
     Args:
         transformation: Any; one that is not guarded is returned, with no options.
     """
-    guard = transformation.update
+    # One that is built again in each step (`rollfast.injected`) knows what it was at first.
+    guard = getattr(transformation.update, "built_first", transformation.update)
     if not isinstance(guard, GuardedUpdate):
         return transformation, {}
     limits = ("max_norm", "permissive", "axis_name", "inner_skips")

@@ -2,17 +2,47 @@
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec
+from dataclasses import dataclass
+from typing import Any, ParamSpec
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from rollfast.trees.sharding import is_on_explicit_axes, on_automatic_axes
-from rollfast.typing import PyTree
+from rollfast.typing import Array, PyTree
 
-__all__ = ["rebuilt_on_automatic_axes"]
+__all__ = ["RebuiltUpdate", "rebuilt_on_automatic_axes"]
 
 Options = ParamSpec("Options")
+
+
+@dataclass(frozen=True, eq=False)
+class RebuiltUpdate:
+    """The update of an optimizer that is built again wherever it is used.
+
+    Attributes:
+        build: From the numbers to the optimizer.
+        numbers: By their places among the options.
+        built_first: The update of the optimizer as it was built first.
+    """
+
+    build: Callable[[dict[int, Array]], optax.GradientTransformationExtraArgs]
+    numbers: dict[int, Array]
+    built_first: Callable[..., tuple[PyTree, PyTree]]
+
+    def __call__(
+        self, updates: PyTree, state: PyTree, params: PyTree | None = None, **extra_args: object
+    ) -> tuple[PyTree, PyTree]:
+        """Return (updates, state)."""
+
+        def rebuilt(
+            numbers: dict[int, Array], given: PyTree, extra: PyTree
+        ) -> tuple[PyTree, PyTree]:
+            return self.build(numbers).update(*given, **extra)
+
+        arguments = self.numbers, (updates, state, params), extra_args
+        return on_automatic_axes(rebuilt, arguments, like=(updates, state))
 
 
 def rebuilt_on_automatic_axes(
@@ -32,19 +62,22 @@ def rebuilt_on_automatic_axes(
         *positional: Options.args, **named: Options.kwargs
     ) -> optax.GradientTransformationExtraArgs:
         optimizer = build(*positional, **named)
-        if not any(map(is_on_explicit_axes, jax.tree.leaves((positional, named)))):
+        leaves, structure = jax.tree.flatten((positional, named))
+        numbers = {place: leaf for place, leaf in enumerate(leaves) if _is_number(leaf)}
+        if not numbers:
             return optimizer
 
-        def update(
-            updates: PyTree, state: PyTree, params: PyTree | None = None, **extra_args: object
-        ) -> tuple[PyTree, PyTree]:
-            def rebuilt(options: PyTree, given: PyTree, extra: PyTree) -> tuple[PyTree, PyTree]:
-                positional, named = options
-                return build(*positional, **named).update(*given, **extra)
+        def again(numbers: dict[int, Array]) -> optax.GradientTransformationExtraArgs:
+            given = [numbers.get(place, leaf) for place, leaf in enumerate(leaves)]
+            positional, named = jax.tree.unflatten(structure, given)
+            return build(*positional, **named)
 
-            arguments = (positional, named), (updates, state, params), extra_args
-            return on_automatic_axes(rebuilt, arguments, like=(updates, state))
-
+        update = RebuiltUpdate(again, numbers, optimizer.update)
         return optax.GradientTransformationExtraArgs(optimizer.init, update)
 
     return built
+
+
+def _is_number(leaf: Any) -> bool:
+    # Flags and keys are no numbers to calculate with, and structure must not be traced.
+    return is_on_explicit_axes(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)

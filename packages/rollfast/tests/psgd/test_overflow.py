@@ -101,3 +101,13 @@ def test_a_factor_is_smaller_only_where_it_is_the_first_matrix_that_overflows(lo
     assert_identical(retreated(factor, sound, bad, jnp.asarray(0.1)), factor)
     np.testing.assert_allclose(retreated(factor, bad, sound, jnp.asarray(0.1)), 0.9 * factor)
     np.testing.assert_allclose(retreated(factor, bad, jnp.ones([]), jnp.asarray(0.1)), 0.9 * factor)
+
+
+@pytest.mark.parametrize("mode", OF_WHOLE)
+def test_gram_matrices_that_are_no_numbers_leave_factors_that_are(mode):
+    """P g itself overflows here, and a difference of two infinite numbers is none."""
+    optimizer = built(**OPTIONS, preconditioner_mode=mode, preconditioner_init_scale=1e15)
+    gradients = [times(1e24, like(PARAMS, step)) for step in range(3)]
+    _, state = taken(optimizer, PARAMS, gradients)
+    for leaf in jax.tree.leaves(state.Qs_preconditioners):
+        assert bool(jnp.all(jnp.isfinite(leaf)))

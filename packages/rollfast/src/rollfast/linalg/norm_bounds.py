@@ -76,7 +76,7 @@ def _norm(vector: Array) -> Array:
 
 def _power_bound(matrix: Array, largest: Array, probes: Array) -> Array:
     tiny = jnp.finfo(matrix.dtype).smallest_normal
-    scale = jnp.where(largest > 0, largest, 1) + tiny
+    scale = jnp.where(largest != 0, largest, 1) + tiny
     scaled = matrix / scale
     heaviest = scaled[jnp.argmax(_square_norms(scaled))]
     # Turned towards the heaviest row, so that no probe can be orthogonal to a rank-one matrix.
@@ -89,9 +89,9 @@ def _power_bound(matrix: Array, largest: Array, probes: Array) -> Array:
 
 
 def _root(square: Array) -> Array:
-    """Return the square root, with a derivative of zero at zero."""
-    positive = square > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1)), 0)
+    """Return the square root, with a derivative of zero at zero; of no number none."""
+    zero = square == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
 
 
 def _square_norms(rows: Array) -> Array:

@@ -73,7 +73,7 @@ def rotate_third_order(matrix: Array, probes: Array, max_step: float = 1 / 3) ->
 def _generator(matrix: Array, probes: Array) -> Array:
     skew = adjoint(matrix) - matrix
     size = skew_norm_bound(skew, probes)
-    return skew / (jnp.where(size > 0, size, 1) + jnp.finfo(matrix.dtype).smallest_normal)
+    return skew / (jnp.where(size != 0, size, 1) + jnp.finfo(matrix.dtype).smallest_normal)
 
 
 def _real_trace(matrix: Array) -> Array:

@@ -1,10 +1,12 @@
 """Optimizers that keep their sums in float32 or better, whatever the parameters are kept in."""
 
+from typing import get_args
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from rollfast.typing import Array, ArrayLike, DTypeLike, PyTree, accumulator_dtype
+from rollfast.typing import ArrayLike, DTypeLike, PyTree, accumulator_dtype
 
 __all__ = [
     "as_arrays",
@@ -22,10 +24,13 @@ def to_accumulators(tree: PyTree) -> PyTree:
 
 
 def as_arrays(tree: PyTree) -> PyTree:
-    """Return a tree of arrays of JAX, made of numbers and arrays of NumPy in the dtype it has."""
+    """Return a tree whose numbers and arrays of NumPy are arrays, in the dtype that JAX has.
 
-    def made(leaf: ArrayLike) -> Array:
-        if isinstance(leaf, jax.Array):
+    Other leaves stay, such as the functions of a module.
+    """
+
+    def made(leaf: object) -> object:
+        if isinstance(leaf, jax.Array) or not isinstance(leaf, get_args(ArrayLike)):
             return leaf
         return jnp.asarray(leaf, jnp.result_type(leaf))
 

@@ -27,7 +27,7 @@ def check_shapes(name: str, tree: PyTree, like: PyTree) -> None:
     counterparts = jax.tree_util.tree_flatten_with_path(like)[0]
     if len(leaves) != len(counterparts):
         lacking, extra = _first_beside(counterparts, leaves), _first_beside(leaves, counterparts)
-        odd = f"{lacking} is not there" if lacking else f"{extra} is none of them"
+        odd = f"{extra} is none of them" if lacking is None else f"{lacking} is not there"
         raise ValueError(
             f"{name} with {len(leaves)} leaves is not allowed; it must have {len(counterparts)}, "
             f"and {odd}."
@@ -42,6 +42,6 @@ def check_shapes(name: str, tree: PyTree, like: PyTree) -> None:
 
 def _first_beside(leaves: Leaves, others: Leaves) -> str | None:
     """Return the path of the first leaf that is none of some others."""
-    known = {jax.tree_util.keystr(path) for path, _ in others}
-    paths = (jax.tree_util.keystr(path) for path, _ in leaves)
-    return next((path for path in paths if path not in known), None)
+    known = {path for path, _ in others}
+    first = next((path for path, _ in leaves if path not in known), None)
+    return None if first is None else jax.tree_util.keystr(first) or "an array"

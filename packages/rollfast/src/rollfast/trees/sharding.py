@@ -89,14 +89,17 @@ def _explicit_axes(mesh: AbstractMesh) -> tuple[str, ...]:
 
 
 def _entered(arrays: Iterable[Array]) -> contextlib.AbstractContextManager[object]:
-    """Enter the mesh of arrays outside of `jax.jit`.
+    """Enter the mesh of arrays that have values, where none is entered.
 
-    There a part that is compiled by itself does not know where to run if all that it is given is
-    on one device, as a counter is that `init` has made.
+    Outside of `jax.jit` a part that is compiled by itself does not know where to run if all that it
+    is given is on one device, as a counter is that `init` has made.
     """
-    if isinstance(jnp.zeros([]), jax.core.Tracer):
-        return contextlib.nullcontext()
-    placed = [array for array in arrays if not isinstance(array, jax.core.Tracer)]
-    meshes = [array.sharding.mesh for array in placed if isinstance(array.sharding, NamedSharding)]
+    arrays = list(arrays)
+    entered = jax.sharding.get_abstract_mesh().axis_names
+    traced = any(isinstance(array, jax.core.Tracer) for array in [*arrays, jnp.zeros([])])
+    shardings = [] if entered or traced else [array.sharding for array in arrays]
+    meshes = [sharding.mesh for sharding in shardings if isinstance(sharding, NamedSharding)]
     concrete = [mesh for mesh in meshes if isinstance(mesh, Mesh)]
-    return jax.set_mesh(concrete[0]) if concrete else contextlib.nullcontext()
+    # JAX 0.7.0 has explicit axes, and no function that enters a mesh.
+    enter = getattr(jax, "set_mesh", contextlib.nullcontext)
+    return enter(concrete[0]) if concrete else contextlib.nullcontext()
