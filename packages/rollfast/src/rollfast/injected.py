@@ -79,5 +79,5 @@ def rebuilt_on_automatic_axes(
 
 
 def _is_number(leaf: Any) -> bool:
-    # Flags and keys are no numbers to calculate with, and structure must not be traced.
-    return is_on_explicit_axes(leaf) and jnp.issubdtype(leaf.dtype, jnp.inexact)
+    # Flags and keys are no numbers to calculate with; a flag must not even be traced.
+    return is_on_explicit_axes(leaf) and leaf.ndim == 0 and jnp.issubdtype(leaf.dtype, jnp.number)
