@@ -73,7 +73,7 @@ def test_lowers_for_accelerators(optimizer):
 
 def on_eight_devices(way: str) -> dict[str, dict[str, float]]:
     """Run optimizers on eight devices in one of the ways of a program of its own."""
-    if way != "auto" and not hasattr(jax.sharding, "auto_axes"):
+    if way != "auto" and not hasattr(jax, "set_mesh"):
         pytest.skip("JAX has no explicit axes that become automatic")
     program = Path(__file__).with_name("sharded_steps.py")
     environment = os.environ | {

@@ -11,7 +11,7 @@ from rollfast.trees.sharding import on_automatic_axes
 from ..helpers import normal
 
 pytestmark = pytest.mark.skipif(
-    not hasattr(jax.sharding, "auto_axes"), reason="JAX has no explicit axes that become automatic"
+    not hasattr(jax, "set_mesh"), reason="JAX has no explicit axes that become automatic"
 )
 
 

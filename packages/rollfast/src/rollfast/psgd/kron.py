@@ -91,8 +91,8 @@ def scale_by_kron(
         update_preconditioner_first: Whether a gradient is preconditioned by the Q that has seen
             it (True) or by the one before, which does not depend on it (False).
         preconditioner_lr: Step of Q, relative to its Lipschitz estimate, a number or a schedule,
-            in [0, 2]; in [0, 1] with mode `PRO4P`, whose P need not stay positive beyond. Below 1
-            no mode lets Q become singular.
+            in [0, 2]; in [0, 1] with mode `PRO4P`, whose P need not stay positive beyond. That Q
+            stays regular is argued for steps below 1, divided by norms that are not too low.
         preconditioner_init_scale: Scale of Q at the start; None to take it from what the first fit
             is made to, gradients or products that are not zero. Until then P is the identity.
         mu_dtype: Dtype in which momentum is kept; float32 at least if None.

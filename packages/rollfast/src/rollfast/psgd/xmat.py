@@ -137,7 +137,7 @@ def scale_by_xmat(
         nesterov: Whether the momentum looks ahead: what is preconditioned is the momentum that the
             same gradients would lead to in a next step.
         precond_lr: Step of Q, relative to what `step_normalizer_order` says, a number or a
-            schedule, in [0, 2]. Below ½ Q surely stays regular (`scale_by_lra`,
+            schedule, in [0, 2]. That Q stays regular is argued for steps below ½ (`scale_by_lra`,
             `scale_by_dense_newton`: below 1).
         precond_init_scale: Scale of Q at the start; None to take it from the first gradients that
             are not zero.
